@@ -1,0 +1,495 @@
+//! Every input that can arrive and every fact that can be recorded, each with its only spelling.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::command::Command;
+use crate::ids::{AggregateKey, CommandId, EventId, ExecutionId, InputId, StepName};
+use crate::payload::{LoopSummary, Payload, PayloadRef};
+use crate::playbook::{LoopMode, PlaybookRef};
+use crate::state::State;
+
+/// One message on the event queue.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Envelope {
+    /// Unique per aggregate, derived from the cause: the same for every copy.
+    pub id: InputId,
+    /// Who it is for; also the group of the queue.
+    pub to: AggregateKey,
+    /// What it says.
+    pub input: Input,
+}
+
+/// What can be said to an aggregate.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "input")]
+pub enum Input {
+    /// Begin an execution.
+    Start(Start),
+    /// A worker's answer to a command.
+    Answer(Answer),
+    /// An execution asks for a loop. To the loop.
+    LoopOpen(Box<LoopOpen>),
+    /// A loop tells its execution something. To the execution.
+    LoopSignal(LoopSignal),
+    /// Look after commands that are overdue. Sent by the sweeper.
+    Tick,
+    /// The process that held the queues is gone: send again whatever is pending.
+    Resume,
+    /// Stop.
+    Cancel {
+        /// Why, in the words of whoever asked.
+        reason: String,
+    },
+}
+
+/// The first input of an execution.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Start {
+    /// What to run.
+    pub playbook: PlaybookRef,
+    /// Given inputs, merged over the playbook's workload (decision D15).
+    pub payload: Map<String, Value>,
+}
+
+/// What a worker says about one command.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Answer {
+    /// The command.
+    pub command_id: CommandId,
+    /// The attempt that ran.
+    pub attempt: u32,
+    /// Who ran it.
+    pub worker: String,
+    /// One outcome; for a frame one per iteration that ran, in index order from the frame's first.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// How one tool call ended.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Outcome {
+    /// The tool's result; for an error what it returned beside the error, or null.
+    pub result: Payload,
+    /// Why it failed; none when it did not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<ToolFailure>,
+    /// Unix milliseconds when the call began.
+    pub started_ms: i64,
+    /// Milliseconds that it took.
+    pub duration_ms: u64,
+    /// What the tool printed, cut to [`crate::limits::OUTPUT_BYTES_MAX`] bytes.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub output: String,
+}
+
+/// A failed tool call, as rules and people see it (`error` in templates).
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ToolFailure {
+    /// A name such as `HTTPError`, `TemplateError`, `TimeoutError`, or a Python exception's class.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What happened, and how to cure it.
+    pub message: String,
+    /// The HTTP status, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<i64>,
+    /// Whether trying again may help.
+    pub retryable: bool,
+    /// The user's own lines of a traceback.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traceback: Option<String>,
+}
+
+/// Everything a loop needs to run on its own.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LoopOpen {
+    /// The playbook version.
+    pub playbook: PlaybookRef,
+    /// The looping step.
+    pub step: StepName,
+    /// `tool.kind`.
+    pub tool_kind: String,
+    /// The name of the item variable.
+    pub iterator: String,
+    /// How iterations follow each other.
+    pub mode: LoopMode,
+    /// Number of items.
+    pub collection_size: u64,
+    /// The list of the chunks' [`PayloadRef`]s, as JSON, in the payload store.
+    pub collection: PayloadRef,
+    /// Items per chunk.
+    pub chunk_items: u64,
+    /// Iterations that may be out at once.
+    pub max_in_flight: u64,
+    /// Iterations that one command may carry.
+    pub frame_items_max: u32,
+    /// Stop at the first failed iteration.
+    pub fail_fast: bool,
+    /// How long one call of the tool may take.
+    pub timeout_ms: u64,
+    /// A [`crate::command::Scope`] as JSON: the variables that the step's templates name, as they were at entry.
+    pub scope: Payload,
+    /// How many loops and sub-playbooks stand above.
+    pub depth: u32,
+}
+
+/// What a loop tells its execution, in an order that it numbers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LoopSignal {
+    /// The loop instance.
+    pub from: AggregateKey,
+    /// 1, 2, 3, ... of this loop; [`Signal::Closed`] has the last number.
+    pub number: u64,
+    /// What it says.
+    pub signal: Signal,
+}
+
+/// What a loop can say.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// A rule of an iteration routes.
+    Route {
+        /// Where to.
+        to: StepName,
+        /// With which arguments.
+        args: BTreeMap<String, Payload>,
+    },
+    /// A rule of an iteration sets execution variables.
+    Set {
+        /// The new values.
+        values: BTreeMap<String, Payload>,
+    },
+    /// A rule of an iteration fails the execution, or a template of one cannot render.
+    Fail {
+        /// Why.
+        failure: Failure,
+    },
+    /// Every iteration has its outcome.
+    Closed {
+        /// The counts.
+        summary: LoopSummary,
+        /// The first errors, word for word.
+        errors: Vec<String>,
+        /// Failed iterations that a rule handled.
+        handled: u64,
+    },
+}
+
+/// Why an execution failed: enough for a reader to find the place and the cure.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Failure {
+    /// The step, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub step: Option<StepName>,
+    /// Line of the step in the playbook, from 1; 0 where there is none.
+    #[serde(default)]
+    pub line: u32,
+    /// The attempt that failed last; 0 where none ran.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The iteration, for a loop.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub index: Option<u64>,
+    /// What went wrong.
+    pub error: ToolFailure,
+}
+
+/// How an execution or a step run ended.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Status {
+    /// Still going.
+    Running,
+    /// Ended well.
+    Completed,
+    /// Ended in an unhandled failure.
+    Failed,
+    /// Stopped on request.
+    Cancelled,
+}
+
+/// A recorded fact: what the log consists of, and the only thing that changes a state.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "fact")]
+pub enum Fact {
+    /// The execution began.
+    Started {
+        /// What runs.
+        playbook: PlaybookRef,
+        /// The first step.
+        entry: StepName,
+        /// The merged workload.
+        workload: Payload,
+        /// Variables given by `payload.vars`.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+        vars: BTreeMap<String, Payload>,
+    },
+    /// A step was entered; `run` names this entry for good.
+    StepEntered {
+        /// The step.
+        step: StepName,
+        /// The id of this entry.
+        run: EventId,
+        /// The entry that led here, for all but the first.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        cause: Option<EventId>,
+        /// Arguments of the transition.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+        args: BTreeMap<String, Payload>,
+    },
+    /// A tool call was asked for.
+    CommandIssued {
+        /// The run it belongs to.
+        run: EventId,
+        /// The command, as it is sent.
+        command: Box<Command>,
+    },
+    /// A tool call ended.
+    Answered {
+        /// The run.
+        run: EventId,
+        /// The step.
+        step: StepName,
+        /// The command.
+        command_id: CommandId,
+        /// Its attempt.
+        attempt: u32,
+        /// Who ran it.
+        worker: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// A failed call is tried again; a new `CommandIssued` follows.
+    Retried {
+        /// The run.
+        run: EventId,
+        /// The step.
+        step: StepName,
+        /// The command.
+        command_id: CommandId,
+        /// The attempt that failed.
+        attempt: u32,
+        /// How long the next one waits, in milliseconds.
+        delay_ms: u64,
+    },
+    /// A rule replaced a run's result.
+    ResultSet {
+        /// The run.
+        run: EventId,
+        /// The new result.
+        result: Payload,
+    },
+    /// Variables changed.
+    VariablesSet {
+        /// The step whose rule or `vars` did it.
+        step: StepName,
+        /// The new values.
+        values: BTreeMap<String, Payload>,
+    },
+    /// A rule saved something in the event log itself (`sink` to `event_log`).
+    Saved {
+        /// The run.
+        run: EventId,
+        /// The step.
+        step: StepName,
+        /// What was saved.
+        data: Payload,
+    },
+    /// A rule routed: the run's later `next` are void.
+    Routed {
+        /// The run.
+        run: EventId,
+        /// Where to.
+        to: StepName,
+    },
+    /// A loop was asked for; a [`Input::LoopOpen`] goes out.
+    LoopRequested {
+        /// The run that waits.
+        run: EventId,
+        /// The loop's own key.
+        key: AggregateKey,
+        /// What it is told.
+        open: Box<LoopOpen>,
+    },
+    /// A signal of a loop was heard.
+    SignalHeard {
+        /// The run that the loop belongs to.
+        run: EventId,
+        /// The signal's number.
+        number: u64,
+    },
+    /// A loop closed: its run has its aggregate.
+    LoopDone {
+        /// The run.
+        run: EventId,
+        /// The step.
+        step: StepName,
+        /// The counts.
+        summary: LoopSummary,
+    },
+    /// A step run ended.
+    StepExited {
+        /// The run.
+        run: EventId,
+        /// The step.
+        step: StepName,
+        /// `Completed` or `Failed`.
+        status: Status,
+        /// Its result.
+        result: Payload,
+        /// Why it failed, handled or not.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        error: Option<ToolFailure>,
+    },
+    /// Something failed and nothing handled it: the execution ends as failed.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// The execution ended.
+    Finished {
+        /// How.
+        status: Status,
+        /// The step that finished last.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        final_step: Option<StepName>,
+        /// The result of that step.
+        result: Payload,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        failure: Option<Failure>,
+    },
+    /// The loop began (`iterator_started`).
+    LoopOpened {
+        /// What it was told.
+        open: Box<LoopOpen>,
+    },
+    /// Iterations were sent out.
+    FrameIssued {
+        /// First index.
+        first: u64,
+        /// How many.
+        len: u32,
+        /// Which attempt.
+        attempt: u32,
+        /// Not before these Unix milliseconds; 0 for at once.
+        not_before_ms: i64,
+        /// `tool.kind`, for the reader of the log.
+        tool_kind: String,
+        /// The step, for the reader of the log.
+        step: StepName,
+    },
+    /// Iterations were answered. Indexes without an outcome were not run.
+    FrameAnswered {
+        /// First index.
+        first: u64,
+        /// How many were out.
+        len: u32,
+        /// Which attempt.
+        attempt: u32,
+        /// Who ran them.
+        worker: String,
+        /// The step, for the reader of the log.
+        step: StepName,
+        /// One per iteration, in index order from `first`.
+        outcomes: Vec<Outcome>,
+        /// Indexes that are tried again, of those that failed.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        retried: Vec<u64>,
+        /// Failed indexes that a rule handled.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        handled: Vec<u64>,
+    },
+    /// The loop tells its execution something; a [`Input::LoopSignal`] goes out.
+    SignalSent {
+        /// What.
+        signal: LoopSignal,
+    },
+    /// Every iteration has its outcome, or the rest was given up (`iterator_completed`).
+    LoopClosed {
+        /// The step, for the reader of the log.
+        step: StepName,
+        /// The counts.
+        summary: LoopSummary,
+    },
+    /// A late, doubled or foreign input changed nothing.
+    Ignored {
+        /// The input.
+        input: InputId,
+        /// Why.
+        reason: IgnoreReason,
+    },
+}
+
+/// Why an input changed nothing.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IgnoreReason {
+    /// Its command was answered before.
+    Duplicate,
+    /// A newer attempt of its command is out.
+    StaleAttempt,
+    /// Nothing of that name was ever asked for.
+    Unknown,
+    /// The execution or the loop has ended.
+    Terminal,
+}
+
+/// One committed change of one aggregate: append, transition, deduplication record and outbox in one write.
+///
+/// What the outbox holds is not written twice: it follows from the facts
+/// ([`crate::driver::outbox`]).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Entry {
+    /// Whose.
+    pub key: AggregateKey,
+    /// 1, 2, 3, ... without a gap.
+    pub seq: u64,
+    /// Unix milliseconds; never before the entry before it.
+    pub at_ms: i64,
+    /// The id of its first expanded event; the others count up from it.
+    pub event_id: EventId,
+    /// The inputs that it folds.
+    pub inputs: Vec<InputId>,
+    /// What happened.
+    pub facts: Vec<Fact>,
+    /// The state after it.
+    pub state: State,
+}
+
+impl Entry {
+    /// The value that a [`Payload::Log`] of this entry names.
+    #[must_use]
+    pub fn payload(&self, fact: u32, item: u32) -> Option<&Payload> {
+        self.facts.get(fact as usize)?.payload(item)
+    }
+
+    /// The execution that the entry belongs to.
+    #[must_use]
+    pub fn execution_id(&self) -> ExecutionId {
+        self.key.execution_id()
+    }
+}
+
+impl Fact {
+    /// The value that the fact holds for others to refer to.
+    #[must_use]
+    pub fn payload(&self, item: u32) -> Option<&Payload> {
+        match self {
+            Self::Started { workload, .. } => Some(workload),
+            Self::Answered { outcome, .. } => Some(&outcome.result),
+            Self::FrameAnswered { outcomes, .. } => {
+                outcomes.get(item as usize).map(|outcome| &outcome.result)
+            }
+            Self::ResultSet { result, .. }
+            | Self::StepExited { result, .. }
+            | Self::Finished { result, .. } => Some(result),
+            Self::Saved { data, .. } => Some(data),
+            Self::LoopOpened { open } => Some(&open.scope),
+            _ => None,
+        }
+    }
+}

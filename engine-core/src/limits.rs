@@ -1,0 +1,82 @@
+//! Every bound of the engine: its value, its unit and its reason. Nothing else may invent one.
+
+/// Bytes of playbook text: far above any real playbook, small enough to parse in milliseconds.
+pub const PLAYBOOK_BYTES_MAX: usize = 1 << 20;
+/// Nesting of the YAML document; deeper input is an attack or a mistake.
+pub const YAML_DEPTH_MAX: usize = 64;
+/// Alias uses (`*name`) in one document; each may stand for a whole subtree.
+pub const YAML_ALIASES_MAX: usize = 1_000;
+/// Nodes of one document after aliases are resolved: stops the "billion laughs".
+pub const YAML_NODES_MAX: usize = 200_000;
+/// Diagnostics reported for one file; more do not help a reader.
+pub const DIAGNOSTICS_MAX: usize = 100;
+
+/// Instructions that one template evaluation may spend: about 50 times the largest real template.
+pub const TEMPLATE_FUEL: u64 = 200_000;
+/// Bytes that one template may print or build: fuel counts instructions, not what they make.
+pub const TEMPLATE_OUTPUT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one template's text.
+pub const TEMPLATE_SOURCE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a value kept inside an entry; larger ones go to the payload store.
+///
+/// A `DynamoDB` item holds 400 KB and an SQS message 1 MiB; ten results of one batch fit.
+pub const INLINE_BYTES_MAX: usize = 32 << 10;
+/// Bytes of a result kept in the state itself, so that routing needs no read. Times the number of steps.
+pub const STATE_VALUE_BYTES_MAX: usize = 512;
+/// Bytes of a loop's state at any moment, whatever its number of items (seed 002; `K/V` stores cap values).
+pub const LOOP_STATE_BYTES_MAX: usize = 4 << 10;
+
+/// Items of one loop: sixty-four bits would hold more, a person's budget would not.
+pub const LOOP_ITEMS_MAX: usize = 10_000_000;
+/// Iterations of one loop that may be out at once; their pending set is the loop's only growing state.
+pub const LOOP_IN_FLIGHT_MAX: u64 = 100;
+/// The window of a parallel loop that names none, as `NoETL` had it in its first version.
+pub const LOOP_IN_FLIGHT_DEFAULT: u64 = 8;
+/// Iterations that one command may carry.
+pub const FRAME_ITEMS_MAX: u32 = 100;
+/// Milliseconds that a frame should take: long enough to pay for its commit, short enough to watch.
+pub const FRAME_TARGET_MS: u64 = 50;
+/// Bytes of one chunk of a stored collection.
+pub const CHUNK_BYTES: usize = 64 << 10;
+/// Items of one chunk of a stored collection.
+pub const CHUNK_ITEMS_MAX: usize = 4_096;
+/// Errors that a loop keeps word for word; the log has the others.
+pub const LOOP_ERRORS_KEPT: usize = 5;
+/// Bytes of each of those.
+pub const LOOP_ERROR_BYTES: usize = 200;
+
+/// Tries of one command, whatever a rule asks for.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// Milliseconds of the longest retry delay: 15 minutes, what SQS can hold a message back.
+pub const RETRY_DELAY_MS_MAX: u64 = 900_000;
+/// Inputs that one aggregate folds before it is stopped as a runaway (it replaces Lambda's recursion guard).
+pub const TRANSITIONS_MAX: u64 = 10_000_000;
+/// Entries into steps of one execution: a cycle without an end stops here.
+pub const STEP_ENTRIES_MAX: u64 = 100_000;
+/// Step runs of one execution that may be open at once: all of them are in its state.
+pub const OPEN_RUNS_MAX: usize = 1_000;
+/// Values that one decision may ask to have loaded before it gives up.
+pub const LOADS_MAX: usize = 64;
+/// Milliseconds a tool may run when its step says nothing (Lambda stops at 900 s).
+pub const TOOL_TIMEOUT_MS_DEFAULT: u64 = 300_000;
+/// Milliseconds a tool may run at most: a function's own limit, less a margin to answer.
+pub const TOOL_TIMEOUT_MS_MAX: u64 = 890_000;
+/// Milliseconds that a command may wait in its queue before it counts as lost.
+pub const QUEUE_ALLOWANCE_MS: u64 = 300_000;
+
+/// Commits that may be lost to another writer before the input goes back to its queue.
+pub const COMMIT_ATTEMPTS_MAX: usize = 10;
+/// Inputs folded into one entry.
+pub const BATCH_INPUTS_MAX: usize = 64;
+/// Entries looked through for a redelivered input.
+pub const REDRIVE_ENTRIES: usize = 16;
+/// Receives of one message before it is put aside as dead.
+pub const RECEIVES_MAX: u32 = 10;
+
+/// Bytes of captured output kept per tool call.
+pub const OUTPUT_BYTES_MAX: usize = 16 << 10;
+/// Bytes of one tool result; larger ones fail the call with advice.
+pub const RESULT_BYTES_MAX: usize = 64 << 20;
+/// Bytes of an error message that is kept.
+pub const ERROR_BYTES_MAX: usize = 4 << 10;

@@ -1,0 +1,86 @@
+//! Fetches what a payload names. The engine, the worker and the terminal read values only here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::event::{Fact, Outcome};
+use crate::payload::{LoopSummary, Payload};
+use crate::ports::{PayloadStore, PortError, PortErrorKind, StateStore};
+
+/// Entries read at a time when a loop's results are collected.
+const PAGE_ENTRIES: usize = 256;
+
+/// The two ports that hold values.
+#[derive(Clone)]
+pub struct Readers {
+    /// The log.
+    pub store: Arc<dyn StateStore>,
+    /// Large values.
+    pub payloads: Arc<dyn PayloadStore>,
+}
+
+/// Returns the value of a payload, wherever it is.
+///
+/// # Errors
+/// Those of the ports; `Corrupt` if an entry or an object is not what the payload says.
+pub async fn load(readers: &Readers, payload: &Payload) -> Result<Value, PortError> {
+    match payload {
+        Payload::Inline(value) => Ok(value.clone()),
+        Payload::Ref(reference) => {
+            let bytes = readers.payloads.get(reference).await?;
+            serde_json::from_slice(&bytes).map_err(|error| {
+                let message = format!("payload `{}` is not JSON", reference.uri);
+                PortError::caused(PortErrorKind::Corrupt, message, error)
+            })
+        }
+        Payload::Log { key, seq, fact, item } => {
+            let entries = readers.store.entries(key, *seq, 1).await?;
+            let held = entries.first().filter(|entry| entry.seq == *seq);
+            match held.and_then(|entry| entry.payload(*fact, *item)) {
+                Some(Payload::Inline(value)) => Ok(value.clone()),
+                Some(inner) => Box::pin(load(readers, inner)).await,
+                None => Err(missing(&format!("entry {seq} of `{key}` has no value {fact}.{item}"))),
+            }
+        }
+        Payload::Loop(summary) => aggregate(readers, summary).await,
+    }
+}
+
+/// `{results, stats}` of a closed loop: one result per index, in index order.
+async fn aggregate(readers: &Readers, summary: &LoopSummary) -> Result<Value, PortError> {
+    let mut results: BTreeMap<u64, Value> = BTreeMap::new();
+    let mut from = 1;
+    loop {
+        let entries = readers.store.entries(&summary.key, from, PAGE_ENTRIES).await?;
+        for fact in entries.iter().flat_map(|entry| &entry.facts) {
+            if let Fact::FrameAnswered { first, outcomes, retried, .. } = fact {
+                for (index, outcome) in (*first..).zip(outcomes) {
+                    if !retried.contains(&index) {
+                        results.insert(index, Box::pin(settled(readers, outcome)).await?);
+                    }
+                }
+            }
+        }
+        match entries.last() {
+            Some(last) if entries.len() == PAGE_ENTRIES => from = last.seq + 1,
+            _ => break,
+        }
+    }
+    let results: Vec<Value> =
+        (0..summary.total).map(|index| results.remove(&index).unwrap_or(Value::Null)).collect();
+    Ok(json!({"results": results, "stats": summary.stats()}))
+}
+
+/// What an iteration left: its result, or its error in the place of one.
+async fn settled(readers: &Readers, outcome: &Outcome) -> Result<Value, PortError> {
+    match &outcome.error {
+        Some(error) => Ok(json!({"status": "error", "error": error})),
+        None => load(readers, &outcome.result).await,
+    }
+}
+
+fn missing(message: &str) -> PortError {
+    PortError::new(PortErrorKind::Corrupt, message)
+}
