@@ -131,8 +131,11 @@ pub struct LoopOpen {
     pub timeout_ms: u64,
     /// A [`crate::command::Scope`] as JSON: the variables that the step's templates name, as they were at entry.
     pub scope: Payload,
-    /// How many loops and sub-playbooks stand above.
-    pub depth: u32,
+    /// Signals of this loop that its execution has heard: above 0 only when the message is sent again.
+    pub heard: u64,
+    /// What a person should know about the collection, such as that it was null.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
 }
 
 /// What a loop tells its execution, in an order that it numbers.
@@ -168,14 +171,20 @@ pub enum Signal {
         failure: Failure,
     },
     /// Every iteration has its outcome.
-    Closed {
-        /// The counts.
-        summary: LoopSummary,
-        /// The first errors, word for word.
-        errors: Vec<String>,
-        /// Failed iterations that a rule handled.
-        handled: u64,
-    },
+    Closed(Closing),
+}
+
+/// How a loop ended.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Closing {
+    /// The counts.
+    pub summary: LoopSummary,
+    /// The first errors, word for word.
+    pub errors: Vec<String>,
+    /// Failed iterations that a rule handled.
+    pub handled: u64,
+    /// Iterations that were given up without running.
+    pub skipped: u64,
 }
 
 /// Why an execution failed: enough for a reader to find the place and the cure.
@@ -320,6 +329,16 @@ pub enum Fact {
         run: EventId,
         /// The signal's number.
         number: u64,
+        /// What it says, if it is the last one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        closed: Option<Closing>,
+    },
+    /// A loop was told to stop; an [`Input::Cancel`] goes out to it.
+    StopSent {
+        /// The loop.
+        key: AggregateKey,
+        /// Why.
+        reason: String,
     },
     /// A loop closed: its run has its aggregate.
     LoopDone {
@@ -402,6 +421,11 @@ pub enum Fact {
         /// Failed indexes that a rule handled.
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         handled: Vec<u64>,
+    },
+    /// The loop was told to stop: nothing new is issued.
+    LoopStopped {
+        /// Why.
+        reason: String,
     },
     /// The loop tells its execution something; a [`Input::LoopSignal`] goes out.
     SignalSent {

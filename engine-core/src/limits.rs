@@ -58,6 +58,10 @@ pub const STEP_ENTRIES_MAX: u64 = 100_000;
 pub const OPEN_RUNS_MAX: usize = 1_000;
 /// Values that one decision may ask to have loaded before it gives up.
 pub const LOADS_MAX: usize = 64;
+/// Values that a driver keeps per aggregate between decisions; they are immutable, memory is not free.
+pub const LOADED_VALUES_MAX: usize = 32;
+/// Aggregates whose values a driver keeps.
+pub const CACHED_AGGREGATES_MAX: usize = 64;
 /// Milliseconds a tool may run when its step says nothing (Lambda stops at 900 s).
 pub const TOOL_TIMEOUT_MS_DEFAULT: u64 = 300_000;
 /// Milliseconds a tool may run at most: a function's own limit, less a margin to answer.

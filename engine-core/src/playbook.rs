@@ -3,6 +3,7 @@
 //! Templated fields keep their raw text: who renders what, and when, is decided elsewhere.
 
 pub mod diagnostic;
+pub mod names;
 pub mod parse;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,15 @@ pub struct Playbook {
 }
 
 impl Playbook {
+    /// Fills in what follows from the text of the steps.
+    #[must_use]
+    pub fn analysed(mut self) -> Self {
+        for step in &mut self.steps {
+            step.names = names::of_step(step);
+        }
+        self
+    }
+
     /// The step of that name.
     #[must_use]
     pub fn step(&self, name: &StepName) -> Option<&Step> {
@@ -118,6 +128,8 @@ pub struct Step {
     pub on_error: OnError,
     /// `spec.join: all`.
     pub join_all: bool,
+    /// Which names its templates use.
+    pub names: names::StepNames,
 }
 
 impl Step {

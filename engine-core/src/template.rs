@@ -41,6 +41,18 @@ pub struct SyntaxError {
 pub struct Loaded {}
 
 impl Loaded {
+    /// How many values are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        unimplemented!()
+    }
+
+    /// The value that was made known for `payload`, as JSON.
+    #[must_use]
+    pub fn value(&self, _payload: &Payload) -> Option<Value> {
+        unimplemented!()
+    }
+
     /// Makes `value` known as what `payload` names.
     pub fn insert(&mut self, _payload: &Payload, _value: &Value) {
         unimplemented!()

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Failure, Status};
+use super::At;
+use crate::command::Command;
+use crate::event::{Closing, Fact, Failure, Status};
 use crate::ids::{AggregateKey, CommandId, EventId, StepName};
+use crate::limits::{QUEUE_ALLOWANCE_MS, STATE_VALUE_BYTES_MAX};
 use crate::payload::Payload;
 use crate::playbook::PlaybookRef;
 
@@ -96,5 +99,202 @@ pub enum Waits {
         /// Signals heard beyond a gap.
         #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
         ahead: BTreeSet<u64>,
+        /// What its last signal said, once that was heard.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        closed: Option<Closing>,
     },
+}
+
+impl ExecutionState {
+    /// The state right after the start.
+    #[must_use]
+    pub fn begin(
+        playbook: &PlaybookRef,
+        workload: Payload,
+        vars: BTreeMap<String, Payload>,
+    ) -> Self {
+        Self {
+            status: Status::Running,
+            playbook: playbook.clone(),
+            workload,
+            vars,
+            steps: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            failure: None,
+            last: None,
+            entered: 0,
+            finished: 0,
+            folded: 0,
+        }
+    }
+
+    /// The open run that waits for that loop.
+    #[must_use]
+    pub fn run_of_loop(&self, loop_key: &AggregateKey) -> Option<(EventId, &StepRun)> {
+        self.runs
+            .iter()
+            .map(|(id, run)| (*id, run))
+            .find(|(_, run)| matches!(&run.waits, Waits::Loop { key, .. } if key == loop_key))
+    }
+
+    /// The open run that waits for that command.
+    #[must_use]
+    pub fn run_of_command(&self, command: &CommandId) -> Option<(EventId, &StepRun, u32)> {
+        self.runs.iter().find_map(|(run_id, run)| match &run.waits {
+            Waits::Command { id, attempt, .. } if id == command => Some((*run_id, run, *attempt)),
+            _ => None,
+        })
+    }
+
+    /// Folds one fact. Total: what was recorded happened.
+    pub fn apply(&mut self, fact: &Fact, at: &At<'_>) {
+        match fact {
+            Fact::StepEntered { step, run, args, .. } => self.enter(step, *run, args),
+            Fact::CommandIssued { run, command } => self.wait(*run, command, at),
+            Fact::Answered { run, step, outcome, .. } => {
+                self.hold(*run, at.remember(&outcome.result, 0), Waits::Nothing);
+                self.step(step).runs += 1;
+            }
+            // An attempt that is tried again was no finished execution.
+            Fact::Retried { step, .. } => {
+                let state = self.step(step);
+                state.runs = state.runs.saturating_sub(1);
+            }
+            Fact::ResultSet { run, result } => {
+                if let Some(open) = self.runs.get_mut(run) {
+                    open.result = at.remember(result, 0);
+                }
+            }
+            Fact::VariablesSet { values, .. } => {
+                self.vars.extend(values.iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
+            Fact::Routed { run, .. } => {
+                if let Some(open) = self.runs.get_mut(run) {
+                    open.routed = true;
+                }
+            }
+            Fact::LoopRequested { run, key, .. } => {
+                let waits = Waits::Loop {
+                    key: key.clone(),
+                    issued_seq: at.seq,
+                    heard: 0,
+                    ahead: BTreeSet::new(),
+                    closed: None,
+                };
+                self.hold(*run, Payload::Inline(serde_json::Value::Null), waits);
+            }
+            Fact::SignalHeard { run, number, closed } => self.hear(*run, *number, closed.as_ref()),
+            Fact::LoopDone { run, step, summary } => {
+                self.hold(*run, Payload::Loop(summary.clone()), Waits::Nothing);
+                self.step(step).runs += summary.total;
+            }
+            Fact::StepExited { run, step, status, result, .. } => {
+                self.exit(*run, step, *status, at.remember(result, 0));
+            }
+            Fact::Failed { failure } => {
+                self.failure.get_or_insert_with(|| failure.clone());
+            }
+            Fact::Finished { status, .. } => {
+                self.status = *status;
+                self.runs.clear();
+            }
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, name: &StepName) -> &mut StepState {
+        self.steps.entry(name.clone()).or_insert_with(|| StepState {
+            status: Status::Running,
+            runs: 0,
+            visits: 0,
+            order: 0,
+            result: Payload::Inline(serde_json::Value::Null),
+        })
+    }
+
+    fn enter(&mut self, step: &StepName, run: EventId, args: &BTreeMap<String, Payload>) {
+        self.entered += 1;
+        let state = self.step(step);
+        state.visits += 1;
+        state.status = Status::Running;
+        let open = StepRun {
+            step: step.clone(),
+            args: args.clone(),
+            waits: Waits::Nothing,
+            routed: false,
+            result: Payload::Inline(serde_json::Value::Null),
+        };
+        self.runs.insert(run, open);
+    }
+
+    fn wait(&mut self, run: EventId, command: &Command, at: &At<'_>) {
+        let wait_ms = command.timeout_ms.saturating_add(QUEUE_ALLOWANCE_MS);
+        let from_ms = at.at_ms.max(command.not_before_ms);
+        if let Some(open) = self.runs.get_mut(&run) {
+            open.waits = Waits::Command {
+                id: command.id.clone(),
+                attempt: command.attempt,
+                issued_seq: at.seq,
+                deadline_ms: from_ms.saturating_add_unsigned(wait_ms),
+            };
+        }
+    }
+
+    fn hold(&mut self, run: EventId, result: Payload, waits: Waits) {
+        if let Some(open) = self.runs.get_mut(&run) {
+            open.result = result;
+            open.waits = waits;
+        }
+    }
+
+    fn hear(&mut self, run: EventId, number: u64, last: Option<&Closing>) {
+        let Some(open) = self.runs.get_mut(&run) else { return };
+        if let Waits::Loop { heard, ahead, closed, .. } = &mut open.waits {
+            ahead.insert(number);
+            while ahead.remove(&(*heard + 1)) {
+                *heard += 1;
+            }
+            if let Some(last) = last {
+                *closed = Some(last.clone());
+            }
+        }
+    }
+
+    fn exit(&mut self, run: EventId, step: &StepName, status: Status, result: Payload) {
+        self.runs.remove(&run);
+        self.last = Some(step.clone());
+        let rank = self.finished + 1;
+        let state = self.step(step);
+        state.status = status;
+        state.result = result;
+        if state.order == 0 {
+            state.order = rank;
+            self.finished = rank;
+        }
+    }
+}
+
+impl At<'_> {
+    /// A recorded value as a state keeps it: itself when small, else by its place in the log.
+    #[must_use]
+    pub fn remember(&self, payload: &Payload, item: u32) -> Payload {
+        match payload {
+            Payload::Inline(value) if !is_small(value) => {
+                Payload::Log { key: self.key.clone(), seq: self.seq, fact: self.fact, item }
+            }
+            _ => payload.clone(),
+        }
+    }
+}
+
+/// Whether a state may hold the value itself.
+#[must_use]
+pub fn is_small(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.len() <= STATE_VALUE_BYTES_MAX,
+        serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+            serde_json::to_string(value).is_ok_and(|json| json.len() <= STATE_VALUE_BYTES_MAX)
+        }
+        _ => true,
+    }
 }

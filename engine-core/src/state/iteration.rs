@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::At;
+use crate::event::{Fact, LoopOpen, Outcome};
 use crate::ids::StepName;
-use crate::payload::PayloadRef;
+use crate::limits::{FRAME_TARGET_MS, LOOP_ERROR_BYTES, LOOP_ERRORS_KEPT, QUEUE_ALLOWANCE_MS};
+use crate::payload::{LoopSummary, PayloadRef};
 use crate::playbook::{LoopMode, PlaybookRef};
 
 /// Where a loop stands; at most [`crate::limits::LOOP_STATE_BYTES_MAX`] bytes as JSON.
@@ -38,8 +41,6 @@ pub struct LoopState {
     pub fail_fast: bool,
     /// How long one call of the tool may take.
     pub timeout_ms: u64,
-    /// How many loops and sub-playbooks stand above.
-    pub depth: u32,
     /// Unix milliseconds of the opening.
     pub opened_ms: i64,
     /// The first index that was never issued.
@@ -56,6 +57,8 @@ pub struct LoopState {
     pub errors: Vec<String>,
     /// Signals sent.
     pub signals: u64,
+    /// Whether nothing new is issued any more.
+    pub stopped: bool,
     /// Whether every iteration has its outcome.
     pub closed: bool,
     /// Inputs folded so far.
@@ -89,6 +92,105 @@ impl From<PendingFrame> for (u64, u32, u32, i64) {
 }
 
 impl LoopState {
+    /// The state right after the loop was opened.
+    #[must_use]
+    pub fn open(open: &LoopOpen, at_ms: i64) -> Self {
+        Self {
+            playbook: open.playbook.clone(),
+            step: open.step.clone(),
+            tool_kind: open.tool_kind.clone(),
+            iterator: open.iterator.clone(),
+            mode: open.mode,
+            collection_size: open.collection_size,
+            collection: open.collection.clone(),
+            chunk_items: open.chunk_items,
+            max_in_flight: open.max_in_flight,
+            frame_items_max: open.frame_items_max,
+            frame_items: 1,
+            fail_fast: open.fail_fast,
+            timeout_ms: open.timeout_ms,
+            opened_ms: at_ms,
+            next: 0,
+            pending: Vec::new(),
+            failed: 0,
+            handled: 0,
+            skipped: 0,
+            errors: Vec::new(),
+            signals: 0,
+            stopped: false,
+            closed: false,
+            folded: 0,
+        }
+    }
+
+    /// Folds one fact. Total: what was recorded happened.
+    pub fn apply(&mut self, fact: &Fact, at: &At<'_>) {
+        match fact {
+            Fact::FrameIssued { first, len, attempt, not_before_ms, .. } => {
+                self.issue(*first, *len, *attempt, at.at_ms.max(*not_before_ms));
+            }
+            Fact::FrameAnswered { first, len, attempt, outcomes, retried, handled, .. } => {
+                self.settle(*first, *attempt);
+                self.count(*first, *len, outcomes, retried);
+                self.handled += handled.len() as u64;
+                self.pace(*len, outcomes);
+            }
+            Fact::LoopStopped { .. } => self.stopped = true,
+            Fact::SignalSent { signal } => self.signals = self.signals.max(signal.number),
+            Fact::LoopClosed { .. } => self.closed = true,
+            _ => {}
+        }
+    }
+
+    /// The counts, as the execution is told them.
+    #[must_use]
+    pub fn summary(&self, at: &At<'_>) -> LoopSummary {
+        let (total, failed) = (self.next - self.skipped, self.failed);
+        LoopSummary { key: at.key.clone(), total, failed }
+    }
+
+    fn issue(&mut self, first: u64, len: u32, attempt: u32, from_ms: i64) {
+        let calls_ms = self.timeout_ms.saturating_mul(u64::from(len));
+        let wait_ms = i64::try_from(calls_ms.saturating_add(QUEUE_ALLOWANCE_MS));
+        let deadline_ms = from_ms.saturating_add(wait_ms.unwrap_or(i64::MAX));
+        let frame =
+            PendingFrame { first, len, attempt, deadline_after_ms: deadline_ms - self.opened_ms };
+        self.next = self.next.max(first + u64::from(len));
+        match self.pending.binary_search_by_key(&first, |pending| pending.first) {
+            Ok(at) => self.pending[at] = frame,
+            Err(at) => self.pending.insert(at, frame),
+        }
+    }
+
+    fn settle(&mut self, first: u64, attempt: u32) {
+        self.pending.retain(|frame| frame.first != first || frame.attempt != attempt);
+    }
+
+    fn count(&mut self, first: u64, len: u32, outcomes: &[Outcome], retried: &[u64]) {
+        self.skipped += u64::from(len).saturating_sub(outcomes.len() as u64);
+        for (index, outcome) in (first..).zip(outcomes) {
+            let Some(error) = &outcome.error else { continue };
+            if retried.contains(&index) {
+                continue;
+            }
+            self.failed += 1;
+            if self.errors.len() < LOOP_ERRORS_KEPT {
+                let text = format!("[{index}] {}: {}", error.kind, error.message);
+                self.errors.push(cut(&text, LOOP_ERROR_BYTES));
+            }
+        }
+    }
+
+    /// Lets frames grow while they are quick and shrink while they are slow.
+    fn pace(&mut self, len: u32, outcomes: &[Outcome]) {
+        let took_ms: u64 = outcomes.iter().map(|outcome| outcome.duration_ms).sum();
+        if took_ms > 2 * FRAME_TARGET_MS {
+            self.frame_items = (self.frame_items / 2).max(1);
+        } else if 2 * took_ms <= FRAME_TARGET_MS && len >= self.frame_items {
+            self.frame_items = (self.frame_items * 2).min(self.frame_items_max);
+        }
+    }
+
     /// Iterations that have their outcome: issued ones that are not out, and those given up.
     #[must_use]
     pub fn completed_count(&self) -> u64 {
@@ -100,4 +202,9 @@ impl LoopState {
     pub fn in_flight(&self) -> u64 {
         self.pending.iter().map(|frame| u64::from(frame.len)).sum()
     }
+}
+
+/// The longest prefix of at most `bytes` bytes that ends at a character.
+fn cut(text: &str, bytes: usize) -> String {
+    text[..text.floor_char_boundary(bytes)].to_owned()
 }

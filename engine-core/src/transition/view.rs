@@ -1,0 +1,151 @@
+//! What names mean while a rule, an argument or a collection is rendered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::event::ToolFailure;
+use crate::ids::{ExecutionId, StepName};
+use crate::payload::Payload;
+use crate::template::{Context, Loaded};
+
+/// The event that rules are asked about.
+#[derive(Clone, Debug)]
+pub(super) struct Occasion {
+    /// Such as `call.done`.
+    pub(super) name: &'static str,
+    /// The tool's response, or the loop's aggregate.
+    pub(super) response: Payload,
+    /// Why the call failed.
+    pub(super) error: Option<ToolFailure>,
+    /// The attempt that was answered; 0 where none was.
+    pub(super) attempt: u32,
+}
+
+/// The iteration that rules are asked about.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// The name of the item variable.
+    pub(super) iterator: String,
+    /// The item.
+    pub(super) value: Value,
+    /// 0-based.
+    pub(super) index: u64,
+    /// Iterations of the loop.
+    pub(super) total: u64,
+}
+
+/// Everything that can be named, restricted to the names that the step's templates use.
+#[derive(Clone, Debug)]
+pub(super) struct View<'a> {
+    pub(super) execution_id: ExecutionId,
+    pub(super) step: &'a StepName,
+    pub(super) names: &'a BTreeSet<String>,
+    pub(super) workload: Payload,
+    pub(super) vars: BTreeMap<String, Payload>,
+    pub(super) steps: BTreeMap<String, Payload>,
+    pub(super) args: BTreeMap<String, Payload>,
+    pub(super) item: Option<Item>,
+    pub(super) occasion: Option<Occasion>,
+    /// The step's result, once it has one.
+    pub(super) result: Option<Payload>,
+    pub(super) loaded: Arc<Loaded>,
+}
+
+impl View<'_> {
+    /// The context of one evaluation. Nearer names win: the event and the item, then arguments, results
+    /// of steps, variables, keys of the workload.
+    pub(super) fn context(&self) -> Context {
+        let mut context = Context::new(Arc::clone(&self.loaded));
+        let id = self.execution_id.to_string();
+        context.set_value("execution_id", &json!(id));
+        if self.names.contains("job") {
+            context.set_value("job", &json!({"uuid": id, "execution_id": id, "id": id}));
+        }
+        for name in ["workload", "payload"] {
+            if self.names.contains(name) {
+                context.set_result(name, &self.workload);
+            }
+        }
+        for name in ["vars", "ctx", "flags"] {
+            if self.names.contains(name) && !(name == "flags" && self.vars.contains_key(name)) {
+                context.set_map(name, &self.vars);
+            }
+        }
+        for name in ["args", "input"] {
+            if self.names.contains(name) && !self.args.contains_key(name) {
+                context.set_map(name, &self.args);
+            }
+        }
+        self.name_event(&mut context);
+        self.name_item(&mut context);
+        context.push_names(&self.used(&self.args));
+        for (name, payload) in self.used(&self.steps) {
+            if !self.args.contains_key(&name) {
+                context.set_result(&name, &payload);
+            }
+        }
+        if let Some(result) = &self.result
+            && self.names.contains(self.step.as_str())
+        {
+            context.set_result(self.step.as_str(), result);
+        }
+        context.push_names(&self.used(&self.vars));
+        context.push_keys(&self.workload);
+        context
+    }
+
+    fn used(&self, values: &BTreeMap<String, Payload>) -> BTreeMap<String, Payload> {
+        let used = self.names.iter().filter_map(|name| values.get_key_value(name));
+        used.map(|(name, payload)| (name.clone(), payload.clone())).collect()
+    }
+
+    fn name_event(&self, context: &mut Context) {
+        let Some(occasion) = &self.occasion else { return };
+        let payload = match &occasion.response {
+            Payload::Loop(summary) => json!({"iterations": summary.total, "status": "completed"}),
+            Payload::Inline(value) => json!({"response": value}),
+            Payload::Ref(_) | Payload::Log { .. } => Value::Null,
+        };
+        let event = json!({"name": occasion.name, "step": self.step, "payload": payload});
+        context.set_value("event", &event);
+        context.set_value("attempt", &json!(occasion.attempt.max(1)));
+        let answered = occasion.name != "step.enter";
+        let empty = occasion.error.is_some() && occasion.response == Payload::Inline(Value::Null);
+        if answered && !empty {
+            context.set_response("response", &occasion.response);
+            context.set_response("this", &occasion.response);
+            context.set_response("output", &occasion.response);
+            context.set_response("result", self.result.as_ref().unwrap_or(&occasion.response));
+        }
+        if let Some(error) = &occasion.error {
+            context.set_value("error", &error_value(error));
+            if let Some(status) = error.status {
+                context.set_value("status_code", &json!(status));
+            }
+        } else if let Some(status) = occasion.response.inline().and_then(|r| r.get("status_code")) {
+            context.set_value("status_code", status);
+        }
+    }
+
+    fn name_item(&self, context: &mut Context) {
+        let Some(Item { iterator, value, index, total }) = &self.item else { return };
+        context.set_value(iterator, value);
+        context.set_value("loop_index", &json!(index));
+        let (first, last) = (*index == 0, index + 1 == *total);
+        let position = json!({"index": index, "first": first, "last": last, "length": total});
+        context.set_value("loop", &position);
+        context.set_value("iter", &json!({iterator.as_str(): value, "index": index}));
+        let old = json!({"current_index": index, "index": index, "item": value, "count": total});
+        context.set_value("_loop", &old);
+    }
+}
+
+/// An error as templates read it.
+fn error_value(error: &ToolFailure) -> Value {
+    json!({
+        "type": error.kind, "kind": error.kind, "message": error.message, "status": error.status,
+        "code": error.status, "retryable": error.retryable, "traceback": error.traceback,
+    })
+}
