@@ -148,12 +148,12 @@ impl Turn<'_> {
         mut outcomes: Vec<Outcome>,
     ) -> Result<(), Needs> {
         let Some(state) = self.looping() else { return Ok(()) };
-        let (step, fail_fast, stopped) = (state.step.clone(), state.fail_fast, state.stopped);
+        let (step, fail_fast, is_stopped) = (state.step.clone(), state.fail_fast, state.stopped);
         let (mut retries, mut handled) = (BTreeMap::new(), Vec::new());
         let (mut signals, mut stop) = (Vec::new(), false);
         for (index, outcome) in (frame.first..).zip(&mut outcomes) {
             let settled = self.consult_item(index, frame.attempt, outcome)?;
-            if let Some(delay_ms) = settled.retry_after_ms.filter(|_| !stopped) {
+            if let Some(delay_ms) = settled.retry_after_ms.filter(|_| !is_stopped) {
                 retries.insert(index, delay_ms);
             }
             if settled.handled {
