@@ -202,7 +202,7 @@ fn files_that_are_not_ours_are_refused_and_left_alone() {
                 Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
             }),
         ),
-        ("cannot be opened", Box::new(|path| std::fs::create_dir(path).unwrap())),
+        ("is a folder", Box::new(|path| std::fs::create_dir(path).unwrap())),
     ];
     for (problem, make) in cases {
         let (_folder, path) = folder();

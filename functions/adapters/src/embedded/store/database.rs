@@ -40,7 +40,7 @@ struct Readers {
 impl Database {
     /// Opens or creates a file, for this process alone.
     pub(super) fn open(path: &Path, bytes_max: Option<u64>) -> Result<Self, PortError> {
-        let name = path.display().to_string();
+        let name = name_of_file(path)?;
         let lock = lock(path, &name)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
@@ -64,7 +64,7 @@ impl Database {
 
     /// Opens a file to look at, also while another process writes it.
     pub(super) fn open_read_only(path: &Path) -> Result<Self, PortError> {
-        let name = path.display().to_string();
+        let name = name_of_file(path)?;
         let readers = Readers::new(path);
         let connection = readers.connection().map_err(|error| failure(&name, error))?;
         schema::check(&name, &connection)?;
@@ -215,6 +215,16 @@ fn set_up(
     connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
         .map_err(|error| failure(name, error))
+}
+
+/// The path as messages show it; `SQLite` itself has no clear word for a folder.
+fn name_of_file(path: &Path) -> Result<String, PortError> {
+    let name = path.display().to_string();
+    if path.is_dir() {
+        let message = format!("`{name}` is a folder; name a file in it with `--store`");
+        return Err(PortError::new(PortErrorKind::Refused, message));
+    }
+    Ok(name)
 }
 
 /// Keeps other processes out for as long as the file is open; the system gives it back after a crash.
