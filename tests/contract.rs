@@ -1,5 +1,7 @@
 //! What every port promises, asked of every adapter with the same assertions.
 
+#![expect(clippy::unwrap_used, reason = "a failed call is a failed test, also in what tests share")]
+
 #[path = "contract/samples.rs"]
 mod samples;
 
@@ -20,3 +22,6 @@ mod payload_store;
 
 #[path = "contract/catalog.rs"]
 mod catalog;
+
+#[path = "contract/secrets.rs"]
+mod secrets;

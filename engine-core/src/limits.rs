@@ -83,9 +83,11 @@ pub const ERROR_BYTES_MAX: usize = 4 << 10;
 
 /// Milliseconds that a handler has for a batch of events before they are delivered again.
 pub const EVENT_VISIBILITY_MS: i64 = 60_000;
-/// Milliseconds that a worker has for a command before it is delivered again: the longest tool, and a margin.
+/// Milliseconds that a worker has for a command before it is delivered again: the longest tool, and
+/// a margin.
 pub const COMMAND_VISIBILITY_MS: i64 = 900_000;
-/// Commits that the embedded store makes durable with one write to the disk; more only delay the first.
+/// Commits that the embedded store makes durable with one write to the disk; more only delay the
+/// first.
 pub const COMMITS_PER_SYNC_MAX: usize = 256;
 /// Connections that read the embedded store at once.
 pub const READERS_MAX: usize = 4;

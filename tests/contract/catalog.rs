@@ -30,8 +30,8 @@ fn parse(text: &str) -> Result<Playbook, String> {
 }
 
 fn open(path: Option<&Path>) -> Embedded {
-    let timer = Arc::new(ManualClock::new(START_MS));
-    Embedded::open(path, Options { parse, expanded, timer }).unwrap()
+    let clock = Arc::new(ManualClock::new(START_MS));
+    Embedded::open(path, Options { parse, expanded, clock }).unwrap()
 }
 
 async fn contract(embedded: Embedded) {
@@ -103,7 +103,7 @@ async fn payloads_live_beside_the_store_and_a_reader_sees_them() {
     writer.payloads.put(&blob).await.unwrap();
     assert!(folder.path().join("store.db.payloads").join(&blob.reference.uri).is_file());
 
-    let timer = Arc::new(ManualClock::new(START_MS));
-    let reader = Embedded::open_read_only(&path, Options { parse, expanded, timer }).unwrap();
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let reader = Embedded::open_read_only(&path, Options { parse, expanded, clock }).unwrap();
     assert_eq!(reader.ports().payloads.get(&blob.reference).await.unwrap(), b"[1]");
 }

@@ -157,13 +157,11 @@ const EXPECTED: [&str; 53] = [
 /// Commits entries one millisecond apart, each with the ids after those of the one before.
 async fn commit(store: &SqliteStore, history: Vec<(AggregateKey, Vec<Fact>)>) {
     let mut next_event_id = 1_000;
-    let mut at_ms = START_MS + 123;
-    for (key, facts) in history {
+    for (at_ms, (key, facts)) in (START_MS + 123..).zip(history) {
         let seq = store.tail(&key).await.unwrap().map_or(1, |tail| tail.seq + 1);
         let mut entry = entry(&key, seq, facts);
         (entry.at_ms, entry.event_id) = (at_ms, EventId(next_event_id));
         next_event_id += i64::try_from(expanded(&entry.facts)).unwrap();
-        at_ms += 1;
         store.commit(&entry).await.unwrap();
         assert_eq!(store.tail(&key).await.unwrap().unwrap().next_event_id, next_event_id);
     }

@@ -1,12 +1,15 @@
-//! What a file adds to the contract: it outlives processes, is shared, fills up, and is tampered with.
+//! What a file adds to the contract: it outlives processes, is shared, fills up, and is tampered
+//! with.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use adapters::embedded::store::{Options, SqliteStore};
 use engine_core::event::{Fact, Status};
 use engine_core::ids::{EventId, ExecutionId};
+use engine_core::limits::{COMMITS_PER_SYNC_MAX, TAILS_KEPT};
 use engine_core::payload::Payload;
 use engine_core::ports::{PortError, PortErrorKind, StateStore};
 use rusqlite::Connection;
@@ -161,6 +164,34 @@ async fn one_oversized_commit_does_not_spoil_those_beside_it() {
     assert_eq!(store.tail(&execution(2)).await.unwrap(), None);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn more_at_once_than_one_write_or_the_memory_holds_is_all_recorded() {
+    let (_folder, path) = folder();
+    let store = Arc::new(open(&path));
+    let count = i64::try_from(4 * COMMITS_PER_SYNC_MAX.max(TAILS_KEPT)).unwrap();
+    let writers: Vec<_> = (0..count)
+        .map(|id| {
+            let store = store.clone();
+            tokio::spawn(async move { store.commit(&entry(&execution(id), 1, vec![])).await })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap().unwrap();
+    }
+    let readers: Vec<_> = (0..count)
+        .map(|id| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let entries = store.entries(&execution(id), 1, 10).await.unwrap();
+                (entries.len(), store.tail(&execution(id)).await.unwrap().unwrap().seq)
+            })
+        })
+        .collect();
+    for reader in readers {
+        assert_eq!(reader.await.unwrap(), (1, 1));
+    }
+}
+
 #[tokio::test]
 async fn what_no_longer_decodes_is_corrupt_and_named() {
     let cases = [
@@ -185,10 +216,10 @@ async fn what_no_longer_decodes_is_corrupt_and_named() {
 
 #[test]
 fn files_that_are_not_ours_are_refused_and_left_alone() {
+    type Make = Box<dyn Fn(&Path)>;
     let sql = |sql: &'static str| {
         move |path: &Path| Connection::open(path).unwrap().execute_batch(sql).unwrap()
     };
-    type Make = Box<dyn Fn(&Path)>;
     let cases: [(&str, Make); 4] = [
         (
             "is not a SQLite database",

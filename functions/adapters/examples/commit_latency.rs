@@ -32,6 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         syncs(&folder)?;
         let options = Options { expanded: |facts| facts.len(), bytes_max: None };
         measure("file", SqliteStore::open(&folder.join("store.db"), options)?).await?;
+        let bytes = fs::metadata(folder.join("store.db"))?.len();
+        println!("{:>36}  {bytes} bytes", "file: closed");
         measure("memory", SqliteStore::memory(options)?).await
     });
     fs::remove_dir_all(&folder)?;

@@ -28,7 +28,7 @@ pub struct Options {
     /// Number of events that facts are shown as.
     pub expanded: fn(&[Fact]) -> usize,
     /// The time.
-    pub timer: Arc<dyn Timer>,
+    pub clock: Arc<dyn Timer>,
 }
 
 /// The ports of one process, with the sides that only a shell may touch.
@@ -44,7 +44,7 @@ pub struct Embedded {
     /// Playbooks.
     pub catalog: Arc<SqliteCatalog>,
     /// The time.
-    pub timer: Arc<dyn Timer>,
+    pub clock: Arc<dyn Timer>,
 }
 
 impl Embedded {
@@ -79,10 +79,10 @@ impl Embedded {
         Self {
             catalog: Arc::new(SqliteCatalog::new(&store, options.parse)),
             store: Arc::new(store),
-            events: Arc::new(Events::new(options.timer.clone())),
-            commands: Arc::new(Commands::new(options.timer.clone())),
+            events: Arc::new(Events::new(options.clock.clone())),
+            commands: Arc::new(Commands::new(options.clock.clone())),
             payloads,
-            timer: options.timer,
+            clock: options.clock,
         }
     }
 
@@ -95,7 +95,7 @@ impl Embedded {
             events: self.events.clone(),
             payloads: self.payloads.clone(),
             catalog: self.catalog.clone(),
-            clock: self.timer.clone(),
+            clock: self.clock.clone(),
         }
     }
 

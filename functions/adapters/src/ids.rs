@@ -17,9 +17,9 @@ const SHARD_MASK: i64 = (1 << (SNOWFLAKE_LOW_BITS - COUNTER_BITS)) - 1;
 
 /// Snowflakes: milliseconds since 2024, then a shard, then a counter.
 ///
-/// Ascending within a process, also when the clock is set back. The shard comes from the process id and
-/// the start of the counter from the operating system's random source: two processes give the same id
-/// only if they share the shard and the start and are asked in the same millisecond.
+/// Ascending within a process, also when the clock is set back. The shard comes from the process
+/// id and the start of the counter from the operating system's random source: two processes give
+/// the same id only if they share the shard and the start and are asked in the same millisecond.
 pub struct SnowflakeIds {
     clock: Arc<dyn Clock>,
     low: i64,

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::mem;
 
-/// A map of two generations: what is touched moves to the young one; when that is full, the old one goes.
+/// A map of two generations: what is touched moves to the young one; when that is full, the old
+/// one goes.
 ///
 /// Keeps at least the last `kept` keys that were touched and never more than twice as many, at the
 /// price of a hash lookup: an exact order of use would be kept on every read for nobody.

@@ -8,7 +8,7 @@ use engine_core::playbook::{Playbook, PlaybookRef};
 use engine_core::ports::{Catalog, PortError, PortErrorKind};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::store::{Database, SqliteStore};
+use super::store::{Database, Reads, SqliteStore};
 use crate::recent::Recent;
 
 /// Makes a checked playbook of its text, or says what is wrong with it.
@@ -63,7 +63,9 @@ impl SqliteCatalog {
              ORDER BY version DESC LIMIT 1";
         let path = path.to_owned();
         self.database
-            .read(move |connection| Ok(connection.query_row(SQL, [path], version).optional()?))
+            .read(Reads::Few, move |connection| {
+                Ok(connection.query_row(SQL, [path], version).optional()?)
+            })
             .await
     }
 
@@ -80,7 +82,7 @@ impl SqliteCatalog {
             "SELECT path, hash, version FROM playbook WHERE path = ?1 AND version = ?2";
         let path = path.to_owned();
         self.database
-            .read(move |connection| {
+            .read(Reads::Few, move |connection| {
                 Ok(connection.query_row(SQL, params![path, number], version).optional()?)
             })
             .await
@@ -93,7 +95,7 @@ impl SqliteCatalog {
     pub async fn list(&self) -> Result<Vec<PlaybookVersion>, PortError> {
         const SQL: &str = "SELECT path, hash, version FROM playbook ORDER BY rowid DESC";
         self.database
-            .read(|connection| {
+            .read(Reads::Many, |connection| {
                 let mut statement = connection.prepare_cached(SQL)?;
                 let versions = statement.query_map([], version)?;
                 Ok(versions.collect::<rusqlite::Result<_>>()?)
@@ -108,7 +110,7 @@ impl SqliteCatalog {
     pub async fn text(&self, reference: &PlaybookRef) -> Result<String, PortError> {
         const SQL: &str = "SELECT text FROM playbook WHERE path = ?1 AND hash = ?2";
         let PlaybookRef { path, hash } = reference.clone();
-        let text = self.database.read(move |connection| {
+        let text = self.database.read(Reads::Few, move |connection| {
             Ok(connection.query_row(SQL, [path, hash], |row| row.get(0)).optional()?)
         });
         text.await?.ok_or_else(|| {

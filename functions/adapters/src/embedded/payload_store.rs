@@ -14,8 +14,8 @@ use engine_core::ports::{PayloadStore, PortError, PortErrorKind};
 
 /// Objects as files `{folder}/{execution_id}/{sha256}`.
 ///
-/// An object is written beside its place and moved there when it is complete, so that a crash leaves
-/// at worst a file that ends in `.part`.
+/// An object is written beside its place and moved there when it is complete, so that a crash
+/// leaves at worst a file that ends in `.part`.
 pub struct FilePayloadStore {
     folder: PathBuf,
     parts: AtomicU64,

@@ -1,5 +1,5 @@
-//! Queues of one process that behave as SQS does: at least once, a visibility timeout, receive counts,
-//! delays, groups in order, dead letters. Nothing is durable: the store is.
+//! Queues of one process that behave as SQS does: at least once, a visibility timeout, receive
+//! counts, delays, groups in order, dead letters. Nothing is durable: the store is.
 
 mod ledger;
 
@@ -175,7 +175,8 @@ impl<T> Queue<T> {
         if taken.is_empty() {
             return Err(shared.ledger.next_due_ms());
         }
-        // What is left is for the next consumer; so is the clock, now that this one stops watching it.
+        // What is left is for the next consumer; so is the clock, now that this one stops watching
+        // it.
         if shared.ledger.has_ready() || shared.ledger.next_due_ms().is_some() {
             self.arrived.notify_one();
         }

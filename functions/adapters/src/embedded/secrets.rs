@@ -17,7 +17,8 @@ pub struct FileSecrets {
 }
 
 impl FileSecrets {
-    /// Reads a file `{"name": ..., "type": ..., "data": {...}}`; a name that is known gets the new data.
+    /// Reads a file `{"name": ..., "type": ..., "data": {...}}`; a name that is known gets the new
+    /// data.
     ///
     /// # Errors
     /// `Refused` if the file cannot be read or is something else.

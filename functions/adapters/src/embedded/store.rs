@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * An entry is on the disk before `commit` returns; commits that wait together share one write to it.
+//! * An entry is on the disk before `commit` returns; commits that wait together share one write
+//!   to it.
 //! * One process writes a file; others may look at it.
 //! * Only the newest state of an aggregate is kept: `entries` returns it with every entry.
 
@@ -19,10 +20,10 @@ use engine_core::event::{Entry, Fact, Status};
 use engine_core::ids::{AggregateKey, EventId, ExecutionId};
 use engine_core::ports::{PortError, PortErrorKind, StateStore, Tail};
 use engine_core::state::State;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::database::{Database, ReadError};
+pub(crate) use self::database::{Database, ReadError, Reads};
 use self::writer::Change;
 
 /// How a store is opened.
@@ -60,9 +61,8 @@ pub struct ExecutionSummary {
 impl SqliteStore {
     /// Opens or creates the file at `path`, for this process alone.
     ///
-    /// # Errors
-    /// `Refused` if another process has it open, if it is no file of ours or of a newer version, or if
-    /// it cannot be written; `Corrupt` if it is damaged.
+    /// # Errors `Refused` if another process has it open, if it is no file of ours or of a newer
+    /// version, or if it cannot be written; `Corrupt` if it is damaged.
     pub fn open(path: &Path, options: Options) -> Result<Self, PortError> {
         Ok(Self { database: Arc::new(Database::open(path, options.bytes_max)?), options })
     }
@@ -83,7 +83,8 @@ impl SqliteStore {
         Ok(Self { database: Arc::new(Database::open_read_only(path)?), options })
     }
 
-    /// Returns up to `limit` executions that began before `before` (none: the newest), newest first.
+    /// Returns up to `limit` executions that began before `before` (none: the newest), newest
+    /// first.
     ///
     /// # Errors
     /// As [`StateStore::tail`].
@@ -95,7 +96,9 @@ impl SqliteStore {
         const SQL: &str = "SELECT position, execution_id, path, status, started_ms, ended_ms
              FROM execution WHERE position < ?1 ORDER BY position DESC LIMIT ?2";
         let before = before.unwrap_or(i64::MAX);
-        self.database.read(move |connection| summaries(connection, SQL, before, limit)).await
+        self.database
+            .read(Reads::Many, move |connection| summaries(connection, SQL, before, limit))
+            .await
     }
 
     /// Returns up to `limit` executions that have not ended and began after `after`, oldest first.
@@ -110,7 +113,9 @@ impl SqliteStore {
         const SQL: &str = "SELECT position, execution_id, path, status, started_ms, ended_ms
              FROM execution WHERE status = 'RUNNING' AND position > ?1 ORDER BY position LIMIT ?2";
         let after = after.unwrap_or(0);
-        self.database.read(move |connection| summaries(connection, SQL, after, limit)).await
+        self.database
+            .read(Reads::Many, move |connection| summaries(connection, SQL, after, limit))
+            .await
     }
 
     /// Returns the line of one execution; none if it is unknown.
@@ -123,8 +128,9 @@ impl SqliteStore {
     ) -> Result<Option<ExecutionSummary>, PortError> {
         const SQL: &str = "SELECT position, execution_id, path, status, started_ms, ended_ms
              FROM execution WHERE execution_id = ?1 LIMIT ?2";
-        let found =
-            self.database.read(move |connection| summaries(connection, SQL, execution_id.0, 1));
+        let found = self
+            .database
+            .read(Reads::Few, move |connection| summaries(connection, SQL, execution_id.0, 1));
         Ok(found.await?.pop())
     }
 
@@ -140,7 +146,10 @@ impl StateStore for SqliteStore {
             return Ok(Some(Tail::clone(&tail)));
         }
         let wanted = key.clone();
-        let tail = self.database.read(move |connection| read_tail(connection, &wanted)).await?;
+        let tail = self
+            .database
+            .read(Reads::Few, move |connection| read_tail(connection, &wanted))
+            .await?;
         if let (Some(tails), Some(tail)) = (self.database.tails(), &tail) {
             tails.offer(key, tail.clone());
         }
@@ -162,13 +171,16 @@ impl StateStore for SqliteStore {
         from: u64,
         limit: usize,
     ) -> Result<Vec<Entry>, PortError> {
-        let key = key.clone();
-        self.database.read(move |connection| read_entries(connection, &key, from, limit)).await
+        let reads = if limit == 1 { Reads::Few } else { Reads::Many };
+        let newest = self.database.tails().and_then(|tails| tails.get(key));
+        let newest = newest.map(|tail| tail.state.clone());
+        let page = Page { key: key.clone(), from, limit };
+        self.database.read(reads, move |connection| read_entries(connection, page, newest)).await
     }
 
     async fn aggregates(&self, execution_id: ExecutionId) -> Result<Vec<AggregateKey>, PortError> {
         self.database
-            .read(move |connection| {
+            .read(Reads::Many, move |connection| {
                 let mut statement = connection.prepare_cached(
                     "SELECT key FROM aggregate WHERE execution_id = ?1
                      ORDER BY loop_id IS NOT NULL, id",
@@ -199,46 +211,52 @@ fn read_tail(connection: &Connection, key: &AggregateKey) -> Result<Option<Tail>
     Ok(Some(Tail { seq: seq.cast_unsigned(), at_ms, next_event_id, state }))
 }
 
-fn read_entries(
-    connection: &Connection,
-    key: &AggregateKey,
+struct Page {
+    key: AggregateKey,
     from: u64,
     limit: usize,
+}
+
+/// Reads entries; each comes with the newest state, which is decoded unless it is known.
+fn read_entries(
+    connection: &Connection,
+    page: Page,
+    newest: Option<State>,
 ) -> Result<Vec<Entry>, ReadError> {
+    let key = page.key;
     // One statement, so that state and entries are of one moment.
     let mut statement = connection.prepare_cached(
         "SELECT e.seq, e.at_ms, e.event_id, e.inputs, e.facts, a.state
          FROM aggregate AS a JOIN entry AS e ON e.aggregate_id = a.id
          WHERE a.key = ?1 AND e.seq >= ?2 ORDER BY e.seq LIMIT ?3",
     )?;
-    let from = i64::try_from(from).unwrap_or(i64::MAX);
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let from = i64::try_from(page.from).unwrap_or(i64::MAX);
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![key.to_string(), from, limit])?;
     let mut entries = Vec::new();
-    let mut newest: Option<State> = None;
+    let mut newest = newest;
     while let Some(row) = rows.next()? {
         let seq = row.get::<_, i64>(0)?.cast_unsigned();
-        let state = match &newest {
-            Some(state) => state.clone(),
-            None => decode(row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?, || {
-                format!("the state of `{key}`")
-            })?,
+        let state = match newest.take() {
+            Some(state) => state,
+            None => decode(text(row, 5)?, || format!("the state of `{key}`"))?,
         };
-        newest.get_or_insert_with(|| state.clone());
-        let text = |column: usize| -> rusqlite::Result<&str> {
-            row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)
-        };
+        newest = (page.limit > 1).then(|| state.clone());
         entries.push(Entry {
             key: key.clone(),
             seq,
             at_ms: row.get(1)?,
             event_id: EventId(row.get(2)?),
-            inputs: decode(text(3)?, || format!("entry {seq} of `{key}`"))?,
-            facts: decode(text(4)?, || format!("entry {seq} of `{key}`"))?,
+            inputs: decode(text(row, 3)?, || format!("entry {seq} of `{key}`"))?,
+            facts: decode(text(row, 4)?, || format!("entry {seq} of `{key}`"))?,
             state,
         });
     }
     Ok(entries)
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, ReadError> {
+    Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
 }
 
 fn summaries(
@@ -253,7 +271,7 @@ fn summaries(
     let mut summaries = Vec::new();
     while let Some(row) = rows.next()? {
         let execution_id = ExecutionId(row.get(1)?);
-        let status = format!("\"{}\"", row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?);
+        let status = format!("\"{}\"", text(row, 3)?);
         summaries.push(ExecutionSummary {
             position: row.get(0)?,
             execution_id,

@@ -1,4 +1,5 @@
-//! One `SQLite` database: a thread that writes, connections that read, a lock against other processes.
+//! One `SQLite` database: a thread that writes, connections that read, a lock against other
+//! processes.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -103,6 +104,7 @@ impl Database {
     /// Runs `work` on a connection that sees everything committed so far.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
+        reads: Reads,
         work: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, PortError> {
         let Some(readers) = &self.readers else {
@@ -116,16 +118,31 @@ impl Database {
             Some(connection) => connection,
             None => readers.connection().map_err(|error| failure(&self.name, error))?,
         };
+        let (connection, read) = match reads {
+            // To wake another thread takes longer than the read.
+            Reads::Few => {
+                let read = work(&connection);
+                (connection, read)
+            }
+            Reads::Many => self.read_aside(connection, work).await?,
+        };
+        readers.give_back(connection);
+        read.map_err(|error| error.in_store(&self.name))
+    }
+
+    async fn read_aside<T: Send + 'static>(
+        &self,
+        connection: Connection,
+        work: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> Result<(Connection, T), PortError> {
         let reading = tokio::task::spawn_blocking(move || {
             let read = work(&connection);
             (connection, read)
         });
-        let (connection, read) = reading.await.map_err(|error| {
+        reading.await.map_err(|error| {
             let message = format!("a read of `{}` broke off", self.name);
             PortError::caused(PortErrorKind::Unavailable, message, error)
-        })?;
-        readers.give_back(connection);
-        read.map_err(|error| error.in_store(&self.name))
+        })
     }
 
     fn writer(&self) -> Result<&Writer, PortError> {
@@ -140,6 +157,15 @@ impl Database {
         let message = format!("the thread that writes `{}` has ended", self.name);
         PortError::caused(PortErrorKind::Unavailable, message, gone)
     }
+}
+
+/// How much a read looks at.
+#[derive(Clone, Copy)]
+pub(crate) enum Reads {
+    /// A row or two by their key: microseconds, so it runs where it is asked for.
+    Few,
+    /// As many as there are: it must not hold up the thread that serves everybody.
+    Many,
 }
 
 /// Why a read gave nothing.
@@ -227,7 +253,8 @@ fn name_of_file(path: &Path) -> Result<String, PortError> {
     Ok(name)
 }
 
-/// Keeps other processes out for as long as the file is open; the system gives it back after a crash.
+/// Keeps other processes out for as long as the file is open; the system gives it back after a
+/// crash.
 fn lock(path: &Path, name: &str) -> Result<File, PortError> {
     let mut lock_path = path.to_owned().into_os_string();
     lock_path.push(".lock");

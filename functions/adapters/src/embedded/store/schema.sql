@@ -1,7 +1,8 @@
--- Version 1. `position` is the order of commits; everything that a person asks for is in the view `event`.
+-- Version 1. `position` is the order of commits; everything that a person asks for is in the view
+-- `event`.
 
--- The K/V: one value per key, the state after the newest entry. Entries do not repeat it, so that the
--- file grows with what happened and not with what was known.
+-- The K/V: one value per key, the state after the newest entry. Entries do not repeat it, so that
+-- the file grows with what happened and not with what was known.
 CREATE TABLE aggregate (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
@@ -45,11 +46,11 @@ CREATE TABLE playbook (
     PRIMARY KEY (path, version)
 ) STRICT;
 
--- Every fact as the events that people know it by, in causal order.
--- A frame is one fact for many iterations: `i` runs over them (the array of zeros gives `frame_issued`
--- one item per index, as SQLite has no series of its own), and `h` is the fact without its outcomes, so
--- that these are parsed once and not for every column of every event. CROSS JOIN fixes the order of the
--- loops: the planner does not know what a fact costs to parse.
+-- Every fact as the events that people know it by, in causal order. A frame is one fact for many
+-- iterations: `i` runs over them (the array of zeros gives `frame_issued` one item per index, as
+-- SQLite has no series of its own), and `h` is the fact without its outcomes, so that these are
+-- parsed once and not for every column of every event. CROSS JOIN fixes the order of the loops:
+-- the planner does not know what a fact costs to parse.
 CREATE VIEW event AS
 WITH
 expansion (variant, number, event_type, status, ends) AS (VALUES
@@ -110,7 +111,9 @@ item AS (
         a.execution_id, a.key, a.loop_id, e.position, e.at_ms, e.event_id,
         f.key AS fact_number, h.value AS fact, i.key AS item_number,
         h.value ->> 'fact' AS kind,
-        coalesce(h.value ->> '$.step', h.value ->> '$.command.step', h.value ->> '$.open.step') AS step,
+        coalesce(
+            h.value ->> '$.step', h.value ->> '$.command.step', h.value ->> '$.open.step'
+        ) AS step,
         -- What ended: the outcome of a call or of an iteration, or else the fact itself.
         CASE h.value ->> 'fact'
             WHEN 'answered' THEN h.value -> '$.outcome'

@@ -211,7 +211,8 @@ impl Desk {
         let _ = reply.send(answer);
     }
 
-    /// Writes all changes in one transaction; false for those that were not the next of their aggregate.
+    /// Writes all changes in one transaction; false for those that were not the next of their
+    /// aggregate.
     fn write(&mut self, changes: &[&Change]) -> rusqlite::Result<Vec<bool>> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -223,7 +224,8 @@ impl Desk {
     }
 }
 
-/// Appends an entry if it is the next one. The condition is part of the statement that moves the tail.
+/// Appends an entry if it is the next one. The condition is part of the statement that moves the
+/// tail.
 fn append(connection: &Connection, change: &Change) -> rusqlite::Result<bool> {
     let Some(aggregate_id) = move_tail(connection, change)? else { return Ok(false) };
     let tail = &change.tail;
@@ -259,7 +261,8 @@ fn append(connection: &Connection, change: &Change) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// Makes `change` the newest of its aggregate and returns the aggregate's row; none if it is not the next.
+/// Makes `change` the newest of its aggregate and returns the aggregate's row; none if it is not
+/// the next.
 fn move_tail(connection: &Connection, change: &Change) -> rusqlite::Result<Option<i64>> {
     let Tail { seq, at_ms, next_event_id, .. } = &*change.tail;
     if *seq > 1 {
