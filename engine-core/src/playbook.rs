@@ -4,6 +4,7 @@
 
 pub mod diagnostic;
 pub mod parse;
+pub mod support;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
