@@ -4,6 +4,7 @@
 
 pub mod diagnostic;
 pub mod parse;
+pub mod schema;
 pub mod support;
 
 use serde::{Deserialize, Serialize};
