@@ -59,24 +59,33 @@ pub struct SyntaxError {
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     values: BTreeMap<String, minijinja::Value>,
+    plain: BTreeMap<String, Arc<Value>>,
 }
 
 impl Loaded {
     /// How many values are known.
     #[must_use]
     pub fn len(&self) -> usize {
-        unimplemented!()
+        self.values.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
     }
 
     /// The value that was made known for `payload`, as JSON.
     #[must_use]
-    pub fn value(&self, _payload: &Payload) -> Option<Value> {
-        unimplemented!()
+    pub fn value(&self, payload: &Payload) -> Option<Arc<Value>> {
+        self.plain.get(&loaded_key(payload)).cloned()
     }
 
     /// Makes `value` known as what `payload` names.
     pub fn insert(&mut self, payload: &Payload, value: &Value) {
-        self.values.insert(loaded_key(payload), from_json(value));
+        let key = loaded_key(payload);
+        self.values.insert(key.clone(), from_json(value));
+        self.plain.insert(key, Arc::new(value.clone()));
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a loop does with each of its inputs: fill the window, settle answers, close once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::collection::watches_items;
@@ -241,7 +243,7 @@ impl Turn<'_> {
     ) -> Result<View<'s>, Trouble> {
         let scope = Payload::Log { key: self.moment.key.clone(), seq: 1, fact: 0, item: 0 };
         let scope = self.known(&scope)?;
-        let scope: Scope = serde_json::from_value(scope)
+        let scope = Scope::deserialize(&*scope)
             .map_err(|error| Trouble::failed("StateError", format!("the loop's scope: {error}")))?;
         let value = self.item(state, index)?;
         let iterator = state.iterator.clone();
@@ -269,12 +271,12 @@ impl Turn<'_> {
             chunks.get(at(chunk)).cloned().and_then(|chunk| serde_json::from_value(chunk).ok());
         let items = match reference {
             Some(reference) => self.known(&Payload::Ref(reference))?,
-            None => Value::Null,
+            None => Arc::default(),
         };
         Ok(items.get(at(offset)).cloned().unwrap_or(Value::Null))
     }
 
-    fn known(&self, payload: &Payload) -> Result<Value, Trouble> {
+    fn known(&self, payload: &Payload) -> Result<Arc<Value>, Trouble> {
         let found = self.loaded.value(payload);
         found.ok_or_else(|| Trouble::Needs(vec![payload.clone()]))
     }
