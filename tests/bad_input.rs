@@ -23,7 +23,9 @@ fn failed(rest: &str, parts: &[&str]) -> Value {
 /// A workflow of one python step.
 fn python(code: &str) -> String {
     let code = code.replace('\n', "\n        ");
-    format!("workflow:\n  - step: start\n    tool:\n      kind: python\n      code: |\n        {code}\n")
+    format!(
+        "workflow:\n  - step: start\n    tool:\n      kind: python\n      code: |\n        {code}\n"
+    )
 }
 
 #[test]
@@ -51,17 +53,23 @@ fn a_playbook_that_cannot_run_is_refused_with_its_place_and_its_cure() {
         ),
         (
             "a template that does not compile",
-            playbook("workflow:\n  - { step: start, tool: { kind: noop }, args: { a: \"{{ 1 + }}\" } }\n"),
+            playbook(
+                "workflow:\n  - { step: start, tool: { kind: noop }, args: { a: \"{{ 1 + }}\" } }\n",
+            ),
             &["3", "template"],
         ),
         (
             "an unknown filter",
-            playbook("workflow:\n  - { step: start, tool: { kind: noop }, args: { a: \"{{ 1 | lenght }}\" } }\n"),
+            playbook(
+                "workflow:\n  - { step: start, tool: { kind: noop }, args: { a: \"{{ 1 | lenght }}\" } }\n",
+            ),
             &["lenght", "length"],
         ),
         (
             "a tool that this build does not run",
-            playbook("workflow:\n  - { step: start, tool: { kind: snowflake, query: select 1 } }\n"),
+            playbook(
+                "workflow:\n  - { step: start, tool: { kind: snowflake, query: select 1 } }\n",
+            ),
             &["snowflake", "python"],
         ),
     ];
@@ -92,7 +100,10 @@ fn python_that_misbehaves_is_one_clear_error_and_the_next_call_works() {
     let cases = [
         ("raise KeyError('colour')", &["KeyError", "colour", "raise KeyError"][..]),
         ("result = {'fine': 1, 'bad': object()}", &["object", "bad"]),
-        ("print('x' * 50_000_000)\nraise ValueError('after a lot of output')", &["ValueError", "after a lot"]),
+        (
+            "print('x' * 50_000_000)\nraise ValueError('after a lot of output')",
+            &["ValueError", "after a lot"],
+        ),
         ("import os\nos._exit(3)", &["interpreter"]),
         ("import sys\nsys.exit(4)", &["SystemExit"]),
         ("def broken(:", &["SyntaxError"]),

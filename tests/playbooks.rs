@@ -15,7 +15,15 @@ fn run_example(name: &str, payload: &str) -> (Ran, String, Connection) {
     let events = events.to_string_lossy().into_owned();
     let playbook = playbook.to_string_lossy();
     let ran = run([
-        "run", &playbook, "--json", "--store", &store, "--payload", payload, "--events", &events,
+        "run",
+        &playbook,
+        "--json",
+        "--store",
+        &store,
+        "--payload",
+        payload,
+        "--events",
+        &events,
     ]);
     let log = std::fs::read_to_string(&events).unwrap_or_default();
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -55,9 +63,8 @@ fn seed_000_two_loops_have_their_own_keys_and_their_own_results() {
         assert_eq!(results.len(), 2, "{step}");
         let prefix = format!("exec:{id}:loop:{step}:");
         let mut query = store.prepare("select key, state from aggregate order by key").unwrap();
-        let rows = query.query_map([], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        });
+        let rows =
+            query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
         let keys: Vec<_> =
             rows.unwrap().map(Result::unwrap).filter(|(key, _)| key.starts_with(&prefix)).collect();
         assert_eq!(keys.len(), 1, "{step}: {keys:?}");
@@ -97,9 +104,11 @@ fn seed_002_the_nested_payload_takes_effect_and_nothing_is_lost() {
     assert_eq!(view["steps"]["work"]["runs"], 500);
     assert_eq!(view["result"]["processed"], 500);
     let largest: i64 = store
-        .query_row("select max(length(state)) from aggregate where key like '%:loop:%'", [], |row| {
-            row.get(0)
-        })
+        .query_row(
+            "select max(length(state)) from aggregate where key like '%:loop:%'",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
     assert!(largest <= 4_096, "{largest} bytes");
 }
@@ -149,7 +158,8 @@ fn the_store_answers_a_person_with_sql() {
         .prepare("select event_type, node_name, status from event where execution_id = ?1")
         .unwrap();
     let rows = query.query_map([id], |row| {
-        let (kind, node, status) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?);
+        let (kind, node, status) =
+            (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?);
         Ok(format!("{kind:<22} {node:<26} {status}\n"))
     });
     let shown: String = rows.unwrap().map(Result::unwrap).collect();

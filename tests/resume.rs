@@ -34,7 +34,8 @@ fn settled(store: &str) -> BTreeMap<u64, u64> {
 
 fn execution_id(store: &str) -> Option<String> {
     let store = Connection::open(store).ok()?;
-    let id: i64 = store.query_row("select execution_id from execution", [], |row| row.get(0)).ok()?;
+    let id: i64 =
+        store.query_row("select execution_id from execution", [], |row| row.get(0)).ok()?;
     Some(id.to_string())
 }
 

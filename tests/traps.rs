@@ -240,10 +240,15 @@ workflow:
       args: { w: "{{ workload }}" }
       code: "result = [w['count'], w['deep'], w['pg_auth'], count]"
 "#;
-    let payload = json!({"workload": {"count": 500, "deep": {"b": 9}}, "pg_auth": "x", "count": 600});
+    let payload =
+        json!({"workload": {"count": 500, "deep": {"b": 9}}, "pg_auth": "x", "count": 600});
     let view = ended("COMPLETED", rest, &payload);
     assert_eq!(view["result"], json!([600, {"a": 1, "b": 9}, "x", 600]));
-    let view = ended("COMPLETED", rest.replace(", count]", "]").as_str(), &json!({"workload": {"count": 5}}));
+    let view = ended(
+        "COMPLETED",
+        rest.replace(", count]", "]").as_str(),
+        &json!({"workload": {"count": 5}}),
+    );
     assert_eq!(view["result"], json!([5, {"a": 1, "b": 2}, "none"]));
 }
 
@@ -399,7 +404,10 @@ fn trap_18_the_python_contract() {
         ("def main():\n    return 'no arguments'", json!("no arguments")),
         ("async def main(x):\n    return x", json!(1)),
         ("def main(**rest):\n    return sorted(rest)[:2]", json!(["j", "s"])),
-        ("import math\ndef area(r):\n    return math.floor(math.pi * r)\ndef main(x):\n    return area(x)", json!(3)),
+        (
+            "import math\ndef area(r):\n    return math.floor(math.pi * r)\ndef main(x):\n    return area(x)",
+            json!(3),
+        ),
         ("result = 1\ndef main():\n    return 2", json!(2)),
         ("result = [s, type(s).__name__, j['k'], input_data['x']]", json!(["5", "str", 1, 1])),
         ("y = x + 1\nreturn {'y': y}", json!({"y": 2})),

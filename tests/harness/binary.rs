@@ -125,6 +125,7 @@ pub fn written(text: &str) -> tempfile::NamedTempFile {
 /// A playbook of the given `workflow` (and other root keys), with the common head.
 #[must_use]
 pub fn playbook(rest: &str) -> String {
-    let head = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: { name: case, path: tests/case }\n";
+    let head =
+        "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: { name: case, path: tests/case }\n";
     format!("{head}{rest}")
 }
