@@ -1,1 +1,5 @@
 //! placeholder
+
+mod output;
+pub mod tool;
+pub mod tools;
