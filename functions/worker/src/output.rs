@@ -78,7 +78,9 @@ mod tests {
         ];
         for (name, pieces, expect) in cases {
             let mut capture = Capture::new(10);
-            pieces.iter().for_each(|piece| capture.push(piece.as_bytes()));
+            for piece in pieces {
+                capture.push(piece.as_bytes());
+            }
             assert_eq!(capture.into_text(), expect, "{name}");
         }
     }

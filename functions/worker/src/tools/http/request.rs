@@ -149,9 +149,8 @@ fn extend_query(url: &mut Url, config: &Map<String, Value>, method: &Method) {
     if let Some(Value::Object(data)) = config.get("data") {
         match data.get("query") {
             Some(Value::Object(given)) => query.extend(given.clone()),
-            Some(_) => {}
             None if is_bodiless(method) && !data.contains_key("body") => query.extend(data.clone()),
-            None => {}
+            _ => {}
         }
     }
     if query.is_empty() {
@@ -228,7 +227,7 @@ fn body(
         })?),
         None => None,
     };
-    let content_type = named.map(str::to_owned).unwrap_or_else(|| default_type(&value).to_owned());
+    let content_type = named.unwrap_or_else(|| default_type(&value)).to_owned();
     Ok(Some(encode(&value, &content_type, headers)))
 }
 

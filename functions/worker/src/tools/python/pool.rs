@@ -1,6 +1,6 @@
 //! Warm interpreters, as many as calls run at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use engine_core::limits::{PYTHON_MEMORY_BYTES, PYTHON_PROCESSES_MAX};
@@ -84,20 +84,24 @@ impl PythonPool {
     }
 
     async fn start(&self, deadline: Instant) -> Result<Interpreter, Loss> {
-        let home = match self.home.get() {
-            Some(home) => home,
-            None => {
-                let made = TempDir::with_prefix("noetl-python-").map_err(|error| Loss::Start {
-                    python: self.python.display().to_string(),
-                    why: format!("no temporary folder: {error}"),
-                })?;
-                self.home.get_or_init(|| made)
-            }
-        };
+        let home = self.home().map_err(|error| Loss::Start {
+            python: self.python.display().to_string(),
+            why: format!("no temporary folder: {error}"),
+        })?;
         let python = self.direct.get().unwrap_or(&self.python);
-        let interpreter = Interpreter::start(python, home.path(), &self.settings, deadline).await?;
+        let interpreter = Interpreter::start(python, home, &self.settings, deadline).await?;
         let Some(executable) = interpreter.behind() else { return Ok(interpreter) };
         let executable = self.direct.get_or_init(|| executable.to_path_buf());
-        Interpreter::start(executable, home.path(), &self.settings, deadline).await
+        Interpreter::start(executable, home, &self.settings, deadline).await
+    }
+
+    /// An empty home folder that goes with the pool.
+    fn home(&self) -> std::io::Result<&Path> {
+        if self.home.get().is_none() {
+            let made = TempDir::with_prefix("noetl-python-")?;
+            // Another call may have been quicker; its folder is as good, and this one goes at once.
+            drop(self.home.set(made));
+        }
+        Ok(self.home.get().map_or_else(|| Path::new("/"), TempDir::path))
     }
 }
