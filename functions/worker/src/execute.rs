@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine_core::command::{Command, Frame};
 use engine_core::event::{Answer, Envelope, Input, Outcome};
-use engine_core::limits::{TOOL_GRACE_MS, TOOL_TIMEOUT_MS_MAX};
+use engine_core::limits::{FRAME_ITEMS_MAX, TOOL_GRACE_MS, TOOL_TIMEOUT_MS_MAX};
 use engine_core::load::Readers;
 use engine_core::ports::{Catalog, Clock, Secrets};
 use serde_json::{Map, Value};
@@ -149,7 +149,8 @@ fn indexes(frame: Option<&Frame>) -> Vec<Option<u64>> {
     match frame {
         None => vec![None],
         Some(frame) => {
-            (frame.first..).take(usize::try_from(frame.len).unwrap_or(0)).map(Some).collect()
+            let len = u64::from(frame.len.min(FRAME_ITEMS_MAX));
+            (frame.first..frame.first.saturating_add(len)).map(Some).collect()
         }
     }
 }
