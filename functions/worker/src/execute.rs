@@ -1,4 +1,4 @@
-//! A command becomes outcomes. Never fails: every problem is an outcome that says where and how to cure it.
+//! A command becomes outcomes. Never fails: a problem is an outcome that says where, and the cure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -325,8 +325,8 @@ async fn private(
 
 fn too_slow(allowed: Duration) -> ToolError {
     ToolError::timeout(format!(
-        "the tool did not end within {} s; raise `timeout` of the step or its tool, or do less in one \
-         step",
+        "the tool did not end within {} s; raise `timeout` of the step or its tool, or do less in \
+         one step",
         allowed.as_secs_f64()
     ))
 }
