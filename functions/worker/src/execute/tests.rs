@@ -138,6 +138,7 @@ fn step(name: &str, kind: &str, config: Value) -> Step {
         timeout: None,
         on_error: OnError::Fail,
         join_all: false,
+        names: engine_core::playbook::names::StepNames::default(),
     }
 }
 
