@@ -84,3 +84,20 @@ pub const OUTPUT_BYTES_MAX: usize = 16 << 10;
 pub const RESULT_BYTES_MAX: usize = 64 << 20;
 /// Bytes of an error message that is kept.
 pub const ERROR_BYTES_MAX: usize = 4 << 10;
+
+/// Milliseconds that a handler has for a batch of events before they are delivered again.
+pub const EVENT_VISIBILITY_MS: i64 = 60_000;
+/// Milliseconds that a worker has for a command before it is delivered again: the longest tool, and
+/// a margin.
+pub const COMMAND_VISIBILITY_MS: i64 = 900_000;
+/// Commits that the embedded store makes durable with one write to the disk; more only delay the
+/// first.
+pub const COMMITS_PER_SYNC_MAX: usize = 256;
+/// Connections that read the embedded store at once.
+pub const READERS_MAX: usize = 4;
+/// Tails that the embedded store keeps in memory: the aggregates that are busy at one time.
+pub const TAILS_KEPT: usize = 256;
+/// Parsed playbooks kept in memory.
+pub const PLAYBOOKS_KEPT: usize = 256;
+/// Bytes of a credential file: a service account with its key has about 3 KB.
+pub const CREDENTIAL_BYTES_MAX: usize = 1 << 20;

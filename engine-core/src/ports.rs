@@ -88,6 +88,9 @@ pub trait StateStore: Send + Sync {
 
     /// Returns up to `limit` entries from number `from` on, ascending.
     ///
+    /// Only the newest state has to be kept: an older entry may come with the state of the newest one.
+    /// Whoever needs the state after an older entry folds the facts.
+    ///
     /// # Errors
     /// As [`StateStore::tail`].
     async fn entries(
