@@ -72,7 +72,7 @@ impl World {
     fn append(&mut self, key: AggregateKey, at_ms: i64, facts: Vec<Fact>) {
         let log = self.logs.entry(key.clone()).or_default();
         let seq = log.len() as u64 + 1;
-        let event_id = EventId(at_ms * 1_000_000 + log.len() as i64 * 1_000);
+        let event_id = EventId(at_ms * 1_000_000 + seq.cast_signed() * 1_000);
         // Any state will do until the one that follows from the facts is known.
         let state = State::Loop(Box::new(LoopState::open(&loop_open("none", 0), 0)));
         let mut entry = Entry { key, seq, at_ms, event_id, inputs: Vec::new(), facts, state };
