@@ -151,16 +151,16 @@ async fn every_waiting_consumer_gets_its_share_of_one_batch() {
 }
 
 #[test]
-fn a_million_messages_do_not_slow_a_queue_down() {
+fn a_long_queue_is_as_fast_as_a_short_one() {
     let (clock, queue) = queue();
-    queue.send((0..500_000).map(|body| delayed(i64::from(body), body))).unwrap();
-    queue.send((0..500_000).map(|body| grouped(&(body % 1_000).to_string(), body))).unwrap();
-    // Quadratic work here would take hours.
-    for _ in 0..50_000 {
+    queue.send((0..100_000).map(|body| delayed(i64::from(body), body))).unwrap();
+    queue.send((0..100_000).map(|body| grouped(&(body % 1_000).to_string(), body))).unwrap();
+    // Quadratic work here would take minutes.
+    for _ in 0..30_000 {
         clock.advance(1);
         let batch = take(&queue, 3);
         assert_eq!(batch.len(), 3);
         queue.delete(batch.iter().map(|delivery| delivery.receipt));
     }
-    assert_eq!(queue.counters().deleted, 150_000);
+    assert_eq!(queue.counters().deleted, 90_000);
 }
