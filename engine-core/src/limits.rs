@@ -101,3 +101,29 @@ pub const TAILS_KEPT: usize = 256;
 pub const PLAYBOOKS_KEPT: usize = 256;
 /// Bytes of a credential file: a service account with its key has about 3 KB.
 pub const CREDENTIAL_BYTES_MAX: usize = 1 << 20;
+/// Bytes of text and inline results in one answer: with its frame of outcomes it must fit one entry.
+pub const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// Milliseconds after its deadline at which a tool that did not stop by itself is dropped.
+pub const TOOL_GRACE_MS: u64 = 1_000;
+/// Scopes of loops that a worker keeps decoded: loops that run at the same time on one worker.
+pub const SCOPES_CACHED: usize = 8;
+/// Chunks of collections (and lists of them) that a worker keeps decoded: about a megabyte.
+pub const CHUNKS_CACHED: usize = 16;
+
+/// Bytes of one HTTP response, after decompression: half of what a result may have.
+pub const HTTP_BODY_BYTES_MAX: usize = 32 << 20;
+/// Redirects that one HTTP call follows, as browsers and `curl` bound them in the tens.
+pub const HTTP_REDIRECTS_MAX: usize = 10;
+/// Milliseconds of one HTTP call when the tool says nothing (`NoETL`'s default).
+pub const HTTP_TIMEOUT_MS_DEFAULT: u64 = 30_000;
+/// Milliseconds to connect when the tool says nothing: a live host answers far sooner.
+pub const HTTP_CONNECT_MS_DEFAULT: u64 = 10_000;
+
+/// Bytes of address space of one Python interpreter: a runaway allocation fails in it, not in the worker.
+pub const PYTHON_MEMORY_BYTES: u64 = 2 << 30;
+/// Bytes of one file that Python code may write.
+pub const PYTHON_FILE_BYTES: u64 = 1 << 30;
+/// Files that one Python interpreter may hold open.
+pub const PYTHON_OPEN_FILES: u64 = 1_024;
+/// Processes that Python code may have at once: room for a pool per core, the end of a fork bomb.
+pub const PYTHON_PROCESSES_MAX: usize = 256;

@@ -1,1 +1,34 @@
-//! placeholder
+//! One command in, one answer out: the shell that runs tools.
+//!
+//! # Layout
+//!
+//! * [`handler`]: what a queue calls; executes a command and sends the answer.
+//! * [`execute`]: a command becomes outcomes. Never fails: a problem is an outcome with an error.
+//! * [`mod@tool`]: what a tool is. [`tools`]: one file per kind.
+//! * `task`: which tool a step calls, with which raw configuration.
+//! * `render`: the only place that evaluates templates; `scope` holds what they see.
+//! * `credentials`, `redact`: secrets enter here, and do not leave.
+//! * `outcome`, `output`: results and texts in the size that an answer may have.
+//!
+//! # Invariants
+//!
+//! * Secrets, credentials and the environment exist only here, and in no answer.
+//! * A tool receives rendered input; it sees no template, no playbook, no queue.
+//! * Every call ends by its deadline, also if the tool does not.
+
+pub mod handler;
+
+pub mod execute;
+
+pub mod tool;
+pub mod tools;
+
+mod cache;
+mod credentials;
+mod items;
+mod outcome;
+mod output;
+mod redact;
+mod render;
+mod scope;
+mod task;

@@ -1,0 +1,334 @@
+//! A command becomes outcomes. Never fails: every problem is an outcome that says where and how to cure it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine_core::command::{Command, Frame};
+use engine_core::event::{Answer, Envelope, Input, Outcome};
+use engine_core::limits::{TOOL_GRACE_MS, TOOL_TIMEOUT_MS_MAX};
+use engine_core::load::Readers;
+use engine_core::ports::{Catalog, Clock, Secrets};
+use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout_at};
+
+use crate::credentials::Vault;
+use crate::items::Items;
+use crate::outcome::{Outcomes, Place, Span};
+use crate::redact::Redactor;
+use crate::render::{Renderer, is_template, iteration, mentions, overridden, unread};
+use crate::scope::{Names, Scopes};
+use crate::task::{Task, line, resolve};
+use crate::tool::{Call, Success, Tool, ToolError};
+
+/// Everything a worker works with. Built once, at start.
+pub struct Workbench {
+    catalog: Arc<dyn Catalog>,
+    readers: Readers,
+    clock: Arc<dyn Clock>,
+    name: String,
+    tools: BTreeMap<&'static str, Arc<dyn Tool>>,
+    secrets: Option<Arc<dyn Secrets>>,
+    env: BTreeMap<String, String>,
+    scopes: Scopes,
+    items: Items,
+}
+
+impl Workbench {
+    /// A worker called `name`, still without tools, credentials and environment.
+    #[must_use]
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        readers: Readers,
+        clock: Arc<dyn Clock>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self {
+            catalog,
+            readers,
+            clock,
+            name: name.into(),
+            tools: BTreeMap::new(),
+            secrets: None,
+            env: BTreeMap::new(),
+            scopes: Scopes::new(),
+            items: Items::new(),
+        }
+    }
+
+    /// Adds a tool, under its own kind.
+    #[must_use]
+    pub fn with_tool(mut self, tool: Arc<dyn Tool>) -> Self {
+        self.tools.insert(tool.kind(), tool);
+        self
+    }
+
+    /// Lets templates and `auth` use credentials.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Arc<dyn Secrets>) -> Self {
+        self.secrets = Some(secrets);
+        self
+    }
+
+    /// Lets templates read these values as `env.NAME`, and no others.
+    #[must_use]
+    pub fn with_env(mut self, env: BTreeMap<String, String>) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// The kinds that it can run, ascending.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.tools.keys().copied()
+    }
+
+    fn tool(&self, kind: &str) -> Result<Arc<dyn Tool>, ToolError> {
+        self.tools.get(kind).cloned().ok_or_else(|| {
+            let known: Vec<_> = self.kinds().map(|kind| format!("`{kind}`")).collect();
+            ToolError::input(format!(
+                "this worker has no tool `{kind}`; it has {}",
+                known.join(", ")
+            ))
+        })
+    }
+}
+
+/// Runs a command: its one call, or the iterations of its frame in order.
+pub async fn execute(bench: &Workbench, command: &Command) -> Answer {
+    Answer {
+        command_id: command.id.clone(),
+        attempt: command.attempt,
+        worker: bench.name.clone(),
+        outcomes: outcomes(bench, command).await,
+    }
+}
+
+/// The message that carries an answer to whoever waits for it.
+#[must_use]
+pub fn envelope(command: &Command, answer: Answer) -> Envelope {
+    Envelope {
+        id: format!("{}.{}", command.id, command.attempt).into(),
+        to: command.reply_to.clone(),
+        input: Input::Answer(answer),
+    }
+}
+
+async fn outcomes(bench: &Workbench, command: &Command) -> Vec<Outcome> {
+    let started_ms = bench.clock.now_ms();
+    match Job::prepare(bench, command).await {
+        Ok(job) => Box::pin(job.run()).await,
+        Err((line, error)) => refused(bench, command, line, started_ms, error).await,
+    }
+}
+
+/// The same error for every call of a command that cannot even begin.
+async fn refused(
+    bench: &Workbench,
+    command: &Command,
+    line: u32,
+    started_ms: i64,
+    error: ToolError,
+) -> Vec<Outcome> {
+    let indexes = indexes(command.frame.as_ref());
+    let mut outcomes = Vec::new();
+    let mut results = Outcomes::new(&*bench.readers.payloads, calls(command));
+    for index in indexes {
+        let place = Place { command, line, kind: &command.tool_kind, index };
+        let span = Span { started_ms, duration_ms: 0 };
+        let failed = Err(error.clone());
+        outcomes.push(results.of(failed, span, &place, &Redactor::default()).await);
+        if command.frame.as_ref().is_some_and(|frame| frame.fail_fast) {
+            break;
+        }
+    }
+    outcomes
+}
+
+/// The iterations of a frame; one call without an index where there is none.
+fn indexes(frame: Option<&Frame>) -> Vec<Option<u64>> {
+    match frame {
+        None => vec![None],
+        Some(frame) => {
+            (frame.first..).take(usize::try_from(frame.len).unwrap_or(0)).map(Some).collect()
+        }
+    }
+}
+
+fn calls(command: &Command) -> u32 {
+    command.frame.as_ref().map_or(1, |frame| frame.len)
+}
+
+/// A command that is ready to run.
+struct Job<'a> {
+    bench: &'a Workbench,
+    command: &'a Command,
+    line: u32,
+    task: Task,
+    tool: Arc<dyn Tool>,
+    names: Arc<Names>,
+    execution_id: String,
+    private: Vec<(String, Value)>,
+    redactor: Redactor,
+    /// Whether a call looks at its item at all.
+    needs_item: bool,
+}
+
+impl<'a> Job<'a> {
+    /// Finds the step, its tool and its variables; an error comes with the line of the step.
+    async fn prepare(bench: &'a Workbench, command: &'a Command) -> Result<Self, (u32, ToolError)> {
+        let playbook = bench.catalog.playbook(&command.playbook).await;
+        let playbook = playbook.map_err(|error| (0, unread(&error)))?;
+        let line = line(&playbook, command);
+        let placed = |error| (line, error);
+        let task = resolve(&playbook, command).map_err(placed)?;
+        let tool = bench.tool(&task.kind).map_err(placed)?;
+        let names = bench.scopes.of(&bench.readers, command).await;
+        let names = names.map_err(|error| placed(unread(&error)))?;
+        let mut redactor = Redactor::default();
+        let private = private(bench, &task, &mut redactor).await.map_err(placed)?;
+        let is_static =
+            !task.args.iter().chain([&task.config]).any(|map| map.values().any(is_template));
+        Ok(Self {
+            needs_item: !is_static || task.kind == PYTHON,
+            execution_id: command.reply_to.execution_id().to_string(),
+            bench,
+            command,
+            line,
+            task,
+            tool,
+            names,
+            private,
+            redactor,
+        })
+    }
+
+    async fn run(mut self) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let mut results = Outcomes::new(&*self.bench.readers.payloads, calls(self.command));
+        let fail_fast = self.command.frame.as_ref().is_some_and(|frame| frame.fail_fast);
+        for index in indexes(self.command.frame.as_ref()) {
+            let started_ms = self.bench.clock.now_ms();
+            let ended = self.call(index).await;
+            let elapsed_ms = self.bench.clock.now_ms().saturating_sub(started_ms);
+            let span = Span { started_ms, duration_ms: u64::try_from(elapsed_ms).unwrap_or(0) };
+            let place =
+                Place { command: self.command, line: self.line, kind: &self.task.kind, index };
+            let outcome = results.of(ended, span, &place, &self.redactor).await;
+            let failed = outcome.error.is_some();
+            outcomes.push(outcome);
+            if failed && fail_fast {
+                break;
+            }
+        }
+        outcomes
+    }
+
+    /// One call, from its item to its result.
+    async fn call(&mut self, index: Option<u64>) -> Result<Success, ToolError> {
+        let allowed = Duration::from_millis(self.command.timeout_ms.min(TOOL_TIMEOUT_MS_MAX));
+        let deadline = Instant::now() + allowed;
+        let rendered = timeout_at(deadline, self.render(index)).await;
+        let (config, args, context) = rendered.map_err(|_elapsed| too_slow(allowed))??;
+        let idempotency_key = match index {
+            None => self.command.id.to_string(),
+            Some(index) => format!("{}.{index}", self.command.id),
+        };
+        let call = Call {
+            config,
+            args,
+            context,
+            idempotency_key: &idempotency_key,
+            deadline,
+            attempt: self.command.attempt,
+            execution_id: &self.execution_id,
+            step: self.command.step.as_str(),
+        };
+        // A tool stops by itself and says why; one that does not is dropped a little later.
+        let grace = Duration::from_millis(TOOL_GRACE_MS);
+        let ended = timeout_at(deadline + grace, self.tool.call(&call)).await;
+        ended.unwrap_or_else(|_elapsed| Err(too_slow(allowed)))
+    }
+
+    async fn render(&mut self, index: Option<u64>) -> Result<Rendered, ToolError> {
+        let names = self.iteration(index).await?;
+        let renderer = Renderer {
+            readers: &self.bench.readers,
+            names: &self.names,
+            execution_id: &self.execution_id,
+            private: &self.private,
+        };
+        let mut args = renderer.args(&self.task.args, &names).await?;
+        let mut config = renderer.config(&self.task.config, &args, &names).await?;
+        if let Some(Value::Object(overrides)) = &self.command.overrides {
+            let mut overrides = overrides.clone();
+            if let Some(Value::Object(given)) = overrides.shift_remove("args") {
+                args.extend(given);
+            }
+            overridden(&mut config, &overrides);
+        }
+        let context = if self.task.kind == PYTHON {
+            // A script's text is not known yet: it may use anything.
+            let code = config.get("code").and_then(Value::as_str).unwrap_or("context");
+            Some(renderer.variables(code, &args, &names).await?)
+        } else {
+            None
+        };
+        let bench = self.bench;
+        let vault = Vault { secrets: bench.secrets.as_deref(), env: &bench.env };
+        vault.resolve_auth(&mut config, &mut self.redactor).await?;
+        Ok((config, args, context))
+    }
+
+    async fn iteration(&self, index: Option<u64>) -> Result<Vec<(String, Value)>, ToolError> {
+        let (Some(frame), Some(index)) = (&self.command.frame, index) else {
+            return Ok(Vec::new());
+        };
+        let Some(iterator) = self.task.iterator.as_ref().filter(|_| self.needs_item) else {
+            return Ok(Vec::new());
+        };
+        let item = self.bench.items.item(&*self.bench.readers.payloads, frame, index).await;
+        Ok(iteration(iterator, index, frame.total, &item.map_err(|error| unread(&error))?))
+    }
+}
+
+/// Configuration, inputs and variables of one call.
+type Rendered = (Map<String, Value>, Map<String, Value>, Option<Map<String, Value>>);
+
+/// The kind whose code may name variables.
+const PYTHON: &str = "python";
+
+/// `secret` and `env`, if the step's texts use them.
+async fn private(
+    bench: &Workbench,
+    task: &Task,
+    redactor: &mut Redactor,
+) -> Result<Vec<(String, Value)>, ToolError> {
+    let (mut secrets, mut env) = (BTreeSet::new(), BTreeSet::new());
+    for value in task.args.iter().chain([&task.config]).flat_map(Map::values) {
+        mentions(value, "secret", &mut secrets);
+        mentions(value, "env", &mut env);
+    }
+    let mut names = Vec::new();
+    if !secrets.is_empty() {
+        let vault = Vault { secrets: bench.secrets.as_deref(), env: &bench.env };
+        let found = vault.secrets(&secrets, redactor).await?;
+        names.push(("secret".to_owned(), Value::Object(found)));
+    }
+    if !env.is_empty() {
+        let known =
+            env.iter().filter_map(|name| Some((name.clone(), bench.env.get(name)?.clone().into())));
+        names.push(("env".to_owned(), Value::Object(known.collect())));
+    }
+    Ok(names)
+}
+
+fn too_slow(allowed: Duration) -> ToolError {
+    ToolError::timeout(format!(
+        "the tool did not end within {} s; raise `timeout` of the step or its tool, or do less in one \
+         step",
+        allowed.as_secs_f64()
+    ))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

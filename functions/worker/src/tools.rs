@@ -1,0 +1,5 @@
+//! The tools, one file per kind.
+
+pub mod http;
+pub mod noop;
+pub mod python;
