@@ -8,6 +8,8 @@ pub const YAML_DEPTH_MAX: usize = 64;
 pub const YAML_ALIASES_MAX: usize = 1_000;
 /// Nodes of one document after aliases are resolved: stops the "billion laughs".
 pub const YAML_NODES_MAX: usize = 200_000;
+/// Bytes of all scalars of one document after aliases are resolved: stops a long text repeated.
+pub const YAML_TEXT_BYTES_MAX: usize = 4 << 20;
 /// Diagnostics reported for one file; more do not help a reader.
 pub const DIAGNOSTICS_MAX: usize = 100;
 

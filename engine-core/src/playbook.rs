@@ -5,6 +5,8 @@
 pub mod diagnostic;
 pub mod names;
 pub mod parse;
+pub mod schema;
+pub mod support;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

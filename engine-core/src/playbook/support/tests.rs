@@ -1,0 +1,85 @@
+use super::*;
+use crate::playbook::parse::parse_unchecked;
+
+/// What is not run of a playbook with these steps, in short.
+fn listed(head: &str, steps: &str) -> Vec<String> {
+    let text = format!(
+        "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {{name: p}}\n{head}workflow:\n{steps}"
+    );
+    let parsed = parse_unchecked(&text);
+    let playbook = parsed.playbook.unwrap_or_else(|| panic!("{:?}", parsed.diagnostics));
+    let found = unsupported(&playbook);
+    assert!(found.iter().all(|found| found.code == "unsupported" && found.position.line > 0));
+    found
+        .into_iter()
+        .map(|found| format!("{}:{} {}", found.position.line, found.position.column, found.path))
+        .collect()
+}
+
+#[test]
+fn what_runs_is_not_listed() {
+    #[rustfmt::skip]
+    let cases = [
+        "- {step: start, next: [end]}\n",
+        "- {step: start, tool: {kind: http, url: x, timeout: 3}, next: end}\n",
+        "- {step: start, tool: {kind: python, code: x}, spec: {timeout: 3s, on_error: continue}}\n",
+        "- {step: start, tool: [{name: a, kind: python, code: x}], vars: {a: 1}, set: {b: 1}}\n",
+        "- {step: start, case: [{when: x, then: {set: {a: 1}, \
+          vars: {a: 1}, result: 1, next: end}}]}\n",
+        "- {step: start, case: [{when: x, then: {retry: {max_attempts: 3, delay: 1}, \
+          fail: {}, skip: {}}}]}\n",
+        "- {step: start, case: [{else: {sink: {tool: {kind: event_log, data: 1}}}}]}\n",
+        "- {step: start, case: [{else: {sink: {tool: event, data: 1}}}]}\n",
+        "- {step: start, next: {spec: {mode: inclusive}, arcs: [{step: end, when: x, args: {}, \
+          set: {}}]}}\n",
+        "- {step: start, loop: {in: [1], iterator: i, where: x, order_by: i, \
+          limit: 1, enumerate: true, spec: {mode: parallel}}, next: end}\n",
+        "- {step: start, loop: {in: [1], iterator: i}, spec: {policy: {failure: {mode: \
+          fail_fast}}}, next: end}\n",
+    ];
+    for steps in cases {
+        assert_eq!(listed("", steps), Vec::<String>::new(), "{steps}");
+    }
+    let executor = "executor: {spec: {entry_step: a, final_step: a, no_next_is_error: true}}\n";
+    assert_eq!(listed(executor, "- {step: a, tool: {kind: noop}}\n"), Vec::<String>::new());
+}
+
+#[test]
+fn what_does_not_run_is_listed_with_its_place() {
+    #[rustfmt::skip]
+    let cases = [
+        ("tool: {kind: postgres, query: x}", "5:23 workflow[0].tool.kind"),
+        ("tool: {kind: noop, spec: {policy: {rules: []}}}", "5:23 workflow[0].tool.spec"),
+        ("tool: {kind: noop, output: {accumulate: {}}}", "5:23 workflow[0].tool.output"),
+        ("tool: {kind: http, url: x, wait: true}", "5:23 workflow[0].tool.wait"),
+        ("tool: [{kind: noop}, {kind: noop}]", "5:3 workflow[0].tool"),
+        ("tool: [{kind: noop, spec: {policy: {}}}]", "5:3 workflow[0].tool"),
+        ("tool: {kind: noop}, retry: 3", "5:3 workflow[0].retry"),
+        ("tool: {kind: noop, retry: {max_attempts: 3}}", "5:3 workflow[0].retry"),
+        ("tool: {kind: noop}, save: {table: t}", "5:3 workflow[0].sink"),
+        ("tool: {kind: noop}, spec: {policy: {admit: {}}}", "5:3 workflow[0].spec.policy"),
+        ("tool: {kind: noop}, spec: {join: all}", "5:3 workflow[0].spec.join"),
+        ("loop: {in: [1], iterator: i, chunk: 2}, next: end", "5:23 workflow[0].loop.chunk"),
+        ("case: [{else: {collect: {path: a}}}]", "5:24 workflow[0].case[0]"),
+        ("case: [{else: {call: {params: {}}}}]", "5:24 workflow[0].case[0]"),
+        ("case: [{else: {retry: {params: {}}}}]", "5:24 workflow[0].case[0]"),
+        ("case: [{else: {more: {tool: {kind: noop}}}}]", "5:24 workflow[0].case[0]"),
+        ("case: [{else: {sink: {tool: {kind: postgres}}}}]", "5:24 workflow[0].case[0]"),
+        ("case: [{else: {sink: {tool: postgres}}}]", "5:24 workflow[0].case[0]"),
+        ("case: [{else: {sink: {storage: duckdb}}}]", "5:24 workflow[0].case[0]"),
+    ];
+    for (step, expect) in cases {
+        assert_eq!(listed("", &format!("- {{step: start, {step}}}\n")), [expect], "{step}");
+    }
+    let keychain = listed("keychain: [{name: k}]\n", "- {step: start, next: end}\n");
+    assert_eq!(keychain, ["1:1 keychain"]);
+}
+
+#[test]
+fn an_unknown_tool_is_told_which_kinds_run() {
+    let text = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: p}\n\
+                workflow: [{step: start, tool: {kind: postgres}}]\n";
+    let found = unsupported(&parse_unchecked(text).playbook.unwrap()).remove(0);
+    assert_eq!(found.message, "the tool `postgres` is known but not run by this build");
+    assert_eq!(found.advice.as_deref(), Some("kinds that run: `http`, `noop`, `python`"));
+}
