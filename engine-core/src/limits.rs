@@ -19,6 +19,25 @@ pub const TEMPLATE_FUEL: u64 = 200_000;
 pub const TEMPLATE_OUTPUT_BYTES_MAX: usize = 8 << 20;
 /// Bytes of one template's text.
 pub const TEMPLATE_SOURCE_BYTES_MAX: usize = 64 << 10;
+/// Values that one evaluation may look at inside filters and comparisons: fuel counts a sort of a
+/// million items as one instruction. About a tenth of a second.
+pub const TEMPLATE_WORK_MAX: u64 = 10_000_000;
+/// Levels of a value inside a template: deeper ones would overflow the stack when they are dropped.
+pub const TEMPLATE_VALUE_DEPTH_MAX: usize = 128;
+/// Levels of brackets, conditions and blocks in one template's text; people write up to five.
+pub const TEMPLATE_NESTING_MAX: usize = 30;
+/// Operators in a row inside one expression: each is a level of the syntax tree.
+pub const TEMPLATE_CHAIN_MAX: usize = 200;
+/// Bytes of a template's text after its operators are replaced by guarded ones.
+pub const TEMPLATE_GUARDED_BYTES_MAX: usize = 1 << 20;
+/// Levels of loops and macros while a template runs; a macro call counts as four.
+pub const TEMPLATE_RECURSION_MAX: usize = 100;
+/// Items of one `range()`, as the Jinja sandbox has it.
+pub const TEMPLATE_RANGE_MAX: usize = 100_000;
+/// Compiled templates kept in memory; a playbook has a few hundred.
+pub const TEMPLATE_CACHE_ENTRIES_MAX: usize = 2_048;
+/// Bytes of text of the compiled templates kept in memory.
+pub const TEMPLATE_CACHE_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of a value kept inside an entry; larger ones go to the payload store.
 ///

@@ -3,12 +3,31 @@
 //! An evaluation that touches a value which is only named ([`Payload::Ref`], [`Payload::Log`],
 //! [`Payload::Loop`]) ends in [`TemplateError::Needs`]; the caller loads it and evaluates again.
 
+mod compile;
+mod environment;
+mod evaluation;
+mod filters;
+mod guard;
+mod operators;
+mod path;
+mod rewrite;
+mod run;
+mod statements;
+#[cfg(test)]
+mod tests;
+mod text;
+mod value;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::payload::Payload;
+
+use self::evaluation::{Binding, Functions, Layer, Names, loaded_key};
+use self::run::Run;
+use self::value::{Tolerance, from_json};
 
 /// Why a template gave no value.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -38,7 +57,9 @@ pub struct SyntaxError {
 
 /// Values that were loaded for this evaluation.
 #[derive(Clone, Debug, Default)]
-pub struct Loaded {}
+pub struct Loaded {
+    values: BTreeMap<String, minijinja::Value>,
+}
 
 impl Loaded {
     /// How many values are known.
@@ -54,8 +75,8 @@ impl Loaded {
     }
 
     /// Makes `value` known as what `payload` names.
-    pub fn insert(&mut self, _payload: &Payload, _value: &Value) {
-        unimplemented!()
+    pub fn insert(&mut self, payload: &Payload, value: &Value) {
+        self.values.insert(loaded_key(payload), from_json(value));
     }
 }
 
@@ -70,43 +91,64 @@ pub enum Coerce {
 
 /// What names mean in one evaluation.
 #[derive(Clone, Debug)]
-pub struct Context {}
+pub struct Context {
+    names: Arc<Names>,
+}
 
 impl Context {
     /// A context without names.
     #[must_use]
-    pub fn new(_loaded: Arc<Loaded>) -> Self {
-        unimplemented!()
+    pub fn new(loaded: Arc<Loaded>) -> Self {
+        Self { names: Arc::new(Names { loaded, ..Names::default() }) }
+    }
+
+    fn bind(&mut self, name: &str, binding: Binding) {
+        Arc::make_mut(&mut self.names).bound.insert(name.to_owned(), binding);
+    }
+
+    fn push(&mut self, layer: Layer) {
+        Arc::make_mut(&mut self.names).layers.push(layer);
     }
 
     /// Names a plain value.
-    pub fn set_value(&mut self, _name: &str, _value: &Value) {
-        unimplemented!()
+    pub fn set_value(&mut self, name: &str, value: &Value) {
+        let value = from_json(value);
+        self.bind(name, Binding::Here { value, payload: None, tolerance: Tolerance::Plain });
     }
 
     /// Names a result: loaded when touched, `.data` and `.result` tolerant (`dsl.md` 2.8, rules 1 to 3).
-    pub fn set_result(&mut self, _name: &str, _payload: &Payload) {
-        unimplemented!()
+    pub fn set_result(&mut self, name: &str, payload: &Payload) {
+        self.bind(name, Binding::new(payload, Tolerance::Result));
     }
 
     /// Names the response of the event at hand: also falls through to its body (rule 4).
-    pub fn set_response(&mut self, _name: &str, _payload: &Payload) {
-        unimplemented!()
+    pub fn set_response(&mut self, name: &str, payload: &Payload) {
+        self.bind(name, Binding::new(payload, Tolerance::Response));
     }
 
     /// Names a map of values, each loaded when touched.
-    pub fn set_map(&mut self, _name: &str, _values: &BTreeMap<String, Payload>) {
-        unimplemented!()
+    pub fn set_map(&mut self, name: &str, values: &BTreeMap<String, Payload>) {
+        self.bind(name, Binding::Group(Arc::new(Binding::all(values))));
     }
 
     /// Looks names that were not set up here, in the order of the calls.
-    pub fn push_names(&mut self, _values: &BTreeMap<String, Payload>) {
-        unimplemented!()
+    pub fn push_names(&mut self, values: &BTreeMap<String, Payload>) {
+        self.push(Layer::Names(Arc::new(Binding::all(values))));
     }
 
     /// As [`Context::push_names`], for the keys of one value that is a map.
-    pub fn push_keys(&mut self, _payload: &Payload) {
-        unimplemented!()
+    pub fn push_keys(&mut self, payload: &Payload) {
+        self.push(Layer::Keys(Binding::new(payload, Tolerance::Plain)));
+    }
+
+    /// Makes `now()` and `generate_uuid()` answer: the first with `now_text`, the second with ids
+    /// derived from `uuid_seed` and the number of calls so far in one rendering.
+    ///
+    /// Without it both fail: the engine itself knows neither time nor chance.
+    pub fn set_functions(&mut self, now_text: &str, uuid_seed: &str) {
+        let functions =
+            Functions { now_text: now_text.to_owned(), uuid_seed: uuid_seed.to_owned() };
+        Arc::make_mut(&mut self.names).functions = Some(functions);
     }
 }
 
@@ -114,44 +156,49 @@ impl Context {
 ///
 /// # Errors
 /// [`TemplateError`].
-pub fn evaluate(_text: &str, _context: &Context) -> Result<Value, TemplateError> {
-    unimplemented!()
+pub fn evaluate(text: &str, context: &Context) -> Result<Value, TemplateError> {
+    Run::new(&context.names).scalar(text, None)
 }
 
 /// As [`evaluate`]; a lone name of a value that is elsewhere stays a name.
 ///
 /// # Errors
 /// [`TemplateError`].
-pub fn evaluate_payload(_text: &str, _context: &Context) -> Result<Payload, TemplateError> {
-    unimplemented!()
+pub fn evaluate_payload(text: &str, context: &Context) -> Result<Payload, TemplateError> {
+    Run::new(&context.names).payload(text, None)
 }
 
 /// Evaluates text that is an expression with or without braces (`from: pages`).
 ///
 /// # Errors
 /// [`TemplateError`].
-pub fn expression(_text: &str, _context: &Context) -> Result<Payload, TemplateError> {
-    unimplemented!()
+pub fn expression(text: &str, context: &Context) -> Result<Payload, TemplateError> {
+    Run::new(&context.names).expression(text)
 }
 
 /// Renders every string inside `value`; keys stay as they are.
 ///
 /// # Errors
-/// [`TemplateError`].
-pub fn render(_value: &Value, _context: &Context, _coerce: Coerce) -> Result<Value, TemplateError> {
-    unimplemented!()
+/// [`TemplateError`]; [`TemplateError::Needs`] names what all strings together need.
+pub fn render(value: &Value, context: &Context, coerce: Coerce) -> Result<Value, TemplateError> {
+    let mut run = Run::new(&context.names);
+    let rendered = run.render(value, coerce);
+    run.settle(rendered)
 }
 
 /// Renders every value of a map; a value that is a lone name stays a name if it is elsewhere.
 ///
 /// # Errors
-/// [`TemplateError`], the first by key order of the document.
+/// [`TemplateError`], the first by key order of the document; [`TemplateError::Needs`] names what
+/// all values together need.
 pub fn render_map(
-    _map: &Map<String, Value>,
-    _context: &Context,
-    _coerce: Coerce,
+    map: &Map<String, Value>,
+    context: &Context,
+    coerce: Coerce,
 ) -> Result<BTreeMap<String, Payload>, TemplateError> {
-    unimplemented!()
+    let mut run = Run::new(&context.names);
+    let rendered = run.render_map(map, coerce);
+    run.settle(rendered)
 }
 
 /// Evaluates a condition, with or without braces (decisions D13, D46, D54).
@@ -160,22 +207,34 @@ pub fn render_map(
 ///
 /// # Errors
 /// [`TemplateError::Needs`] and [`TemplateError::Failed`]; never `Undefined`.
-pub fn condition(_text: &str, _context: &Context) -> Result<bool, TemplateError> {
-    unimplemented!()
+pub fn condition(text: &str, context: &Context) -> Result<bool, TemplateError> {
+    match Run::new(&context.names).condition(text) {
+        Err(TemplateError::Undefined(_)) => Ok(false),
+        settled => settled,
+    }
 }
 
 /// Compiles text that may hold templates and returns the top-level names that it uses.
 ///
 /// # Errors
 /// [`SyntaxError`], also for an unknown filter, test or function.
-pub fn check(_text: &str) -> Result<BTreeSet<String>, SyntaxError> {
-    unimplemented!()
+pub fn check(text: &str) -> Result<BTreeSet<String>, SyntaxError> {
+    if !run::is_template(text) || run::is_empty(text) {
+        return Ok(BTreeSet::new());
+    }
+    Ok(compile::template(text)?.names.clone())
 }
 
 /// As [`check`], for a condition or an expression, with or without braces.
 ///
 /// # Errors
 /// [`SyntaxError`].
-pub fn check_expression(_text: &str) -> Result<BTreeSet<String>, SyntaxError> {
-    unimplemented!()
+pub fn check_expression(text: &str) -> Result<BTreeSet<String>, SyntaxError> {
+    if run::is_template(text) {
+        return check(text);
+    }
+    if run::word(text).is_some() {
+        return Ok(BTreeSet::new());
+    }
+    Ok(compile::formula(text)?.names.clone())
 }
