@@ -65,13 +65,27 @@ impl Loaded {
     /// How many values are known.
     #[must_use]
     pub fn len(&self) -> usize {
-        unimplemented!()
+        self.values.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
     }
 
     /// The value that was made known for `payload`, as JSON.
     #[must_use]
-    pub fn value(&self, _payload: &Payload) -> Option<Value> {
-        unimplemented!()
+    pub fn value(&self, payload: &Payload) -> Option<Value> {
+        let value = self.values.get(&loaded_key(payload))?;
+        serde_json::to_value(value).ok()
+    }
+
+    /// One element of the list that was made known for `payload`, as JSON; null beyond its end.
+    #[must_use]
+    pub fn element(&self, payload: &Payload, index: usize) -> Option<Value> {
+        let list = self.values.get(&loaded_key(payload))?;
+        serde_json::to_value(list.get_item_by_index(index).unwrap_or_default()).ok()
     }
 
     /// Makes `value` known as what `payload` names.

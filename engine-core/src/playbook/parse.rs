@@ -84,7 +84,7 @@ fn parse_with(text: &str, checks: &Checks) -> Parsed {
         }
     }
     let failed = diagnostics.iter().any(|found| found.severity == Severity::Error);
-    Parsed { playbook: playbook.filter(|_| !failed), diagnostics }
+    Parsed { playbook: playbook.filter(|_| !failed).map(Playbook::analysed), diagnostics }
 }
 
 /// By position, once each; if there are too many, errors before warnings.

@@ -262,20 +262,22 @@ impl Turn<'_> {
     }
 
     fn item(&self, state: &LoopState, index: u64) -> Result<Value, Trouble> {
-        let chunks = self.known(&Payload::Ref(state.collection.clone()))?;
         let (chunk, offset) = (index / state.chunk_items, index % state.chunk_items);
-        let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        let reference: Option<PayloadRef> =
-            chunks.get(at(chunk)).cloned().and_then(|chunk| serde_json::from_value(chunk).ok());
-        let items = match reference {
-            Some(reference) => self.known(&Payload::Ref(reference))?,
-            None => Value::Null,
-        };
-        Ok(items.get(at(offset)).cloned().unwrap_or(Value::Null))
+        let chunk = self.element(&Payload::Ref(state.collection.clone()), chunk)?;
+        match serde_json::from_value::<PayloadRef>(chunk) {
+            Ok(reference) => self.element(&Payload::Ref(reference), offset),
+            Err(_beyond_the_last_chunk) => Ok(Value::Null),
+        }
     }
 
     fn known(&self, payload: &Payload) -> Result<Value, Trouble> {
         let found = self.loaded.value(payload);
+        found.ok_or_else(|| Trouble::Needs(vec![payload.clone()]))
+    }
+
+    fn element(&self, payload: &Payload, index: u64) -> Result<Value, Trouble> {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let found = self.loaded.element(payload, index);
         found.ok_or_else(|| Trouble::Needs(vec![payload.clone()]))
     }
 

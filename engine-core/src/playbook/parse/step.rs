@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::node::{Entry, Node};
 use super::reader::{Inside, Level, Reader};
 use crate::playbook::diagnostic::Span;
+use crate::playbook::names::StepNames;
 use crate::playbook::{CaseMode, OnError, Step};
 
 pub(super) const STEP: Level = Level {
@@ -190,6 +191,7 @@ impl Reader<'_> {
             timeout: spec.timeout.or(tool_timeout),
             on_error: spec.on_error,
             join_all: spec.join_all,
+            names: StepNames::default(),
             tool,
         };
         Some(Draft { step, span, index })

@@ -8,6 +8,7 @@ use engine_core::event::Entry;
 use engine_core::ids::{AggregateKey, EventId, ExecutionId};
 use engine_core::limits::{ANSWER_BYTES_MAX, ERROR_BYTES_MAX, INLINE_BYTES_MAX};
 use engine_core::payload::{Blob, Payload, PayloadRef};
+use engine_core::playbook::names::StepNames;
 use engine_core::playbook::{
     Action, CaseMode, Dialect, Loop, LoopMode, Next, OnError, Playbook, PlaybookRef, Position,
     Rule, Step, Task as PlaybookTask, Tool as PlaybookTool, When, WorkbookTask,
@@ -138,6 +139,7 @@ fn step(name: &str, kind: &str, config: Value) -> Step {
         timeout: None,
         on_error: OnError::Fail,
         join_all: false,
+        names: StepNames::default(),
     }
 }
 
