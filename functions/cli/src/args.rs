@@ -11,8 +11,8 @@ use crate::place::{DEFAULT, Place};
 
 /// Runs NoETL playbooks: here in one process, with the engine that runs them on AWS Lambda.
 ///
-/// Exit codes: 0 completed, 1 failed, 2 invalid input, 130 interrupted. Set NOETL_LOG (such as `debug`)
-/// and NOETL_LOG_FORMAT=json for the program's own log on stderr.
+/// Exit codes: 0 completed, 1 failed, 2 invalid input, 130 interrupted. Set `NOETL_LOG` (such as
+/// `debug`) and `NOETL_LOG_FORMAT=json` for the program's own log on stderr.
 #[derive(Debug, Parser)]
 #[command(name = "noetl-lambda", version)]
 pub(crate) struct Args {
@@ -36,10 +36,10 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self) -> anyhow::Result<Ending> {
         match self {
-            Self::Run(args) => run::run(args),
+            Self::Run(args) => run::run(&args),
             Self::Check(args) => check::run(&args),
             Self::Schema(args) => schema::run(&args),
-            Self::Resume(args) => resume::run(args),
+            Self::Resume(args) => resume::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::List(args) => list::run(&args),
             Self::Status(args) => status::run(&args),
@@ -67,7 +67,7 @@ pub(crate) struct ExecutionArgs {
 }
 
 /// What tools may use while an execution runs here.
-#[derive(ClapArgs, Clone, Debug, Default)]
+#[derive(ClapArgs, Clone, Debug)]
 pub(crate) struct ToolArgs {
     /// A credential that tools may use: a JSON file {"name", "type", "data"}; kept in memory only
     #[arg(long = "credential", value_name = "FILE")]
@@ -78,6 +78,9 @@ pub(crate) struct ToolArgs {
     /// The Python interpreter for `python` tools
     #[arg(long, value_name = "PATH", default_value = "python3")]
     pub(crate) python: PathBuf,
+    /// An environment variable that templates may read as `env.NAME`; no others are visible to them
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Vec<String>,
     /// Let `http` tools reach public addresses only, neither this machine nor its network
     #[arg(long)]
     pub(crate) guard: bool,
@@ -111,6 +114,7 @@ mod tests {
             ("run a.yaml --register b.yaml --register c.yaml",        true),
             ("run a.yaml --credential a.json --credential b.json",    true),
             ("run a.yaml --workers 4 --python /usr/bin/python3 --guard", true),
+            ("run a.yaml --env TOKEN --env REGION",                   true),
             ("run a.yaml --events out.jsonl",                         true),
             ("run",                                                   false),
             ("run a.yaml b.yaml",                                     false),

@@ -91,8 +91,7 @@ mod tests {
 
     #[test]
     fn every_ending_has_its_exit_code() {
-        let endings =
-            [Ending::Completed, Ending::Failed, Ending::Invalid, Ending::Interrupted];
+        let endings = [Ending::Completed, Ending::Failed, Ending::Invalid, Ending::Interrupted];
         assert_eq!(endings.map(Ending::code), [0, 1, 2, 130]);
     }
 

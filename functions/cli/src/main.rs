@@ -17,6 +17,7 @@ mod playbooks;
 
 mod local;
 
+mod conclusion;
 mod ending;
 mod logs;
 mod render;

@@ -5,7 +5,8 @@ use std::fmt;
 use engine_core::playbook::Position;
 use engine_core::playbook::diagnostic::{Diagnostic, Severity};
 use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, SourceSpan,
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    NamedSource, SourceCode, SourceSpan, SpanContents,
 };
 
 use crate::playbooks::Source;
@@ -28,7 +29,32 @@ pub(crate) struct Report {
     pub(crate) label: Option<String>,
     /// Byte offset and length of the offending text.
     span: SourceSpan,
-    source: NamedSource<String>,
+    source: Text,
+}
+
+/// A source whose columns are characters, as in findings; miette's own are bytes.
+#[derive(Debug)]
+struct Text(NamedSource<String>);
+
+impl SourceCode for Text {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let found = self.0.read_span(span, lines_before, lines_after)?;
+        let (text, start) = (self.0.inner(), found.span().offset());
+        let line = text[..start].rfind('\n').map_or(0, |end| end + 1);
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.0.name().to_owned(),
+            found.data(),
+            *found.span(),
+            found.line(),
+            text[line..start].chars().count(),
+            found.line_count(),
+        )))
+    }
 }
 
 impl Report {
@@ -46,7 +72,7 @@ impl Report {
             help: None,
             label: None,
             span: span(&source.text, position, length),
-            source: NamedSource::new(&source.name, source.text.clone()),
+            source: Text(NamedSource::new(&source.name, source.text.clone())),
         }
     }
 
@@ -144,12 +170,12 @@ mod tests {
 
     #[test]
     fn a_finding_underlines_the_text_and_says_what_to_write() {
-        let text = render(&source(), &found(Severity::Error, 3, 20, 7), false);
+        let text = render(&source(), &found(Severity::Error, 3, 21, 7), false);
         let expect = "\
 unknown-key
 
   × `iteratr` is no key of a loop
-   ╭─[play.yaml:3:20]
+   ╭─[play.yaml:3:21]
  2 │   - step: start
  3 │     lopp: {in: \"ü\", iteratr: item}
    ·                     ───────
@@ -161,7 +187,7 @@ unknown-key
 
     #[test]
     fn a_warning_is_told_from_an_error() {
-        let warning = render(&source(), &found(Severity::Warning, 3, 20, 7), false);
+        let warning = render(&source(), &found(Severity::Warning, 3, 21, 7), false);
         assert!(warning.contains("⚠"), "{warning}");
         assert!(render(&source(), &found(Severity::Error, 1, 1, 1), true).contains("\u{1b}["));
     }

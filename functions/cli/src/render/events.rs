@@ -32,18 +32,14 @@ pub(crate) fn line(event: &Event, started_ms: i64, styles: &Styles) -> String {
 
 /// The step, with the iteration, the tool and the attempt if it is not the first.
 fn place(event: &Event) -> String {
-    let mut place = printable(&event.node_name);
-    if let Some(index) = event.current_index {
-        place.push_str(&format!("[{index}]"));
-    }
-    if let Some(kind) = &event.node_type {
-        place.push_str(&format!(" ({kind})"));
-    }
-    match event.meta.get("attempt").and_then(Value::as_u64) {
-        Some(attempt) if attempt > 1 => place.push_str(&format!(" attempt {attempt}")),
-        _ => {}
-    }
-    place
+    let name = printable(&event.node_name);
+    let index = event.current_index.map(|index| format!("[{index}]")).unwrap_or_default();
+    let kind = event.node_type.as_ref().map(|kind| format!(" ({kind})")).unwrap_or_default();
+    let attempt = match event.meta.get("attempt").and_then(Value::as_u64) {
+        Some(attempt) if attempt > 1 => format!(" attempt {attempt}"),
+        _ => String::new(),
+    };
+    format!("{name}{index}{kind}{attempt}")
 }
 
 fn error(result: &Value) -> Option<String> {

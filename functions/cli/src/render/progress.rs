@@ -85,7 +85,8 @@ impl Notes {
             Fact::StepExited { run, step, status, error, .. } => {
                 let entered = self.entered.remove(run);
                 let took_ms = entered.map(|entered| (entry.at_ms - entered).unsigned_abs());
-                let error = error.as_ref().map(|error| format!("{}: {}", error.kind, error.message));
+                let error =
+                    error.as_ref().map(|error| format!("{}: {}", error.kind, error.message));
                 let (step, items) = (step.clone(), items(&entry.facts, *run));
                 let exit = Exit { step, status: *status, took_ms, items, error };
                 Some(Note::Exited { run: *run, exit })
@@ -113,32 +114,32 @@ fn items(facts: &[Fact], run: EventId) -> Option<(u64, u64)> {
 
 /// The error that a run was answered with.
 fn answered(facts: &[Fact], run: EventId) -> String {
-    let errors = facts.iter().filter_map(|fact| match fact {
+    let mut errors = facts.iter().filter_map(|fact| match fact {
         Fact::Answered { run: of, outcome, .. } if *of == run => outcome.error.as_ref(),
         _ => None,
     });
-    errors.last().map(|error| format!("{}: {}", error.kind, error.message)).unwrap_or_default()
+    errors.next_back().map(|error| format!("{}: {}", error.kind, error.message)).unwrap_or_default()
 }
 
 /// One line about the end of a step.
 pub(crate) fn exit_line(exit: &Exit, styles: &Styles) -> String {
     let failed = exit.status == Status::Failed;
     let mark = if failed { styles.bad.apply_to("✘") } else { styles.good.apply_to("✔") };
-    let mut line = format!("{mark} {}", printable(exit.step.as_str()));
+    let mut parts = vec![format!("{mark} {}", printable(exit.step.as_str()))];
     if let Some((total, failed)) = exit.items {
-        line.push_str(&format!("  {} items", number(total)));
-        if failed > 0 {
-            let text = format!(", {} failed", number(failed));
-            line.push_str(&styles.bad.apply_to(text).to_string());
-        }
+        let failed = match failed {
+            0 => String::new(),
+            failed => styles.bad.apply_to(format!(", {} failed", number(failed))).to_string(),
+        };
+        parts.push(format!("{} items{failed}", number(total)));
     }
     if let Some(took_ms) = exit.took_ms {
-        line.push_str(&format!("  {}", styles.faint.apply_to(duration(took_ms))));
+        parts.push(styles.faint.apply_to(duration(took_ms)).to_string());
     }
     if let Some(error) = &exit.error {
-        line.push_str(&format!("  {}", one_line(&printable(error), ERROR_CHARS)));
+        parts.push(one_line(&printable(error), ERROR_CHARS));
     }
-    line
+    parts.join("  ")
 }
 
 /// One line about a failed call that will be tried again.
@@ -146,5 +147,8 @@ pub(crate) fn retry_line(note: &Note, styles: &Styles) -> Option<String> {
     let Note::Retried { step, attempt, delay_ms, error } = note else { return None };
     let mark = styles.odd.apply_to("↻");
     let (step, error) = (printable(step.as_str()), one_line(&printable(error), ERROR_CHARS));
-    Some(format!("{mark} {step}  attempt {attempt} failed, again in {}  {error}", duration(*delay_ms)))
+    Some(format!(
+        "{mark} {step}  attempt {attempt} failed, again in {}  {error}",
+        duration(*delay_ms)
+    ))
 }

@@ -105,7 +105,7 @@ pub(crate) fn failure(failure: &Failure, source: Option<&Source>, colored: bool)
     if let Some(traceback) = &failure.error.traceback {
         text.push_str("  traceback:\n");
         for line in printable(traceback).lines() {
-            text.push_str(&format!("    {line}\n"));
+            text.extend(["    ", line, "\n"]);
         }
     }
     text
@@ -202,13 +202,8 @@ mod tests {
             traceback: Some("line 3, in main\n    raise ValueError".to_owned()),
             ..ToolFailure::default()
         };
-        let failed = Failure {
-            step: Some("fetch".into()),
-            line: 3,
-            attempt: 2,
-            index: Some(4),
-            error,
-        };
+        let failed =
+            Failure { step: Some("fetch".into()), line: 3, attempt: 2, index: Some(4), error };
         let shown = failure(&failed, Some(&source), false);
         let expect = "  \
 × step `fetch`, iteration 4, attempt 2: ValueError: bad [2Jinput

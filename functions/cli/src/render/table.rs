@@ -42,8 +42,7 @@ mod tests {
     #[test]
     fn columns_stand_under_each_other() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let rows =
-            [row(["step", "runs", ""]), row(["größte", "1 000", "ok"]), row(["a", "2", ""])];
+        let rows = [row(["step", "runs", ""]), row(["größte", "1 000", "ok"]), row(["a", "2", ""])];
         let expect = "  step     runs\n  größte  1 000  ok\n  a           2\n";
         assert_eq!(table(&[Align::Left, Align::Right, Align::Left], &rows), expect);
     }

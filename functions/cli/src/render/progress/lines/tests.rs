@@ -13,9 +13,7 @@ const RUN: EventId = EventId(70);
 fn key(step: Option<&str>) -> AggregateKey {
     match step {
         None => AggregateKey::Execution(ID),
-        Some(step) => {
-            AggregateKey::Loop { execution_id: ID, step: step.into(), event_id: RUN }
-        }
+        Some(step) => AggregateKey::Loop { execution_id: ID, step: step.into(), event_id: RUN },
     }
 }
 
@@ -69,7 +67,13 @@ fn entered(step: &str) -> Fact {
 
 fn exited(step: &str, error: Option<ToolFailure>) -> Fact {
     let status = if error.is_some() { Status::Failed } else { Status::Completed };
-    Fact::StepExited { run: RUN, step: step.into(), status, result: Payload::Inline(Value::Null), error }
+    Fact::StepExited {
+        run: RUN,
+        step: step.into(),
+        status,
+        result: Payload::Inline(Value::Null),
+        error,
+    }
 }
 
 fn failure(message: &str) -> ToolFailure {
