@@ -51,6 +51,26 @@ pub async fn load(readers: &Readers, payload: &Payload) -> Result<Value, PortErr
 /// `{results, stats}` of a closed loop: one result per index, in index order.
 async fn aggregate(readers: &Readers, summary: &LoopSummary) -> Result<Value, PortError> {
     let mut results: BTreeMap<u64, Value> = BTreeMap::new();
+    let keep = |index, result| {
+        results.insert(index, result);
+    };
+    for_each_result(readers, summary, keep).await?;
+    let results: Vec<Value> =
+        (0..summary.total).map(|index| results.remove(&index).unwrap_or(Value::Null)).collect();
+    Ok(json!({"results": results, "stats": summary.stats()}))
+}
+
+/// Hands each result of a closed loop over, with its index, in the order of the log.
+///
+/// For readers that cannot hold all of them; an iteration that was given up has none.
+///
+/// # Errors
+/// As [`load`].
+pub async fn for_each_result(
+    readers: &Readers,
+    summary: &LoopSummary,
+    mut each: impl FnMut(u64, Value),
+) -> Result<(), PortError> {
     let mut from = 1;
     loop {
         let entries = readers.store.entries(&summary.key, from, PAGE_ENTRIES).await?;
@@ -58,19 +78,16 @@ async fn aggregate(readers: &Readers, summary: &LoopSummary) -> Result<Value, Po
             if let Fact::FrameAnswered { first, outcomes, retried, .. } = fact {
                 for (index, outcome) in (*first..).zip(outcomes) {
                     if !retried.contains(&index) {
-                        results.insert(index, Box::pin(settled(readers, outcome)).await?);
+                        each(index, Box::pin(settled(readers, outcome)).await?);
                     }
                 }
             }
         }
         match entries.last() {
             Some(last) if entries.len() == PAGE_ENTRIES => from = last.seq + 1,
-            _ => break,
+            _ => return Ok(()),
         }
     }
-    let results: Vec<Value> =
-        (0..summary.total).map(|index| results.remove(&index).unwrap_or(Value::Null)).collect();
-    Ok(json!({"results": results, "stats": summary.stats()}))
 }
 
 /// What an iteration left: its result, or its error in the place of one.

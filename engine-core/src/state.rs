@@ -69,18 +69,21 @@ impl State {
     /// The state that a log leads to; none for an empty one.
     #[must_use]
     pub fn replay(entries: &[Entry]) -> Option<Self> {
-        let mut state: Option<Self> = None;
-        for entry in entries {
-            for (fact, index) in entry.facts.iter().zip(0..) {
-                let at = At { key: &entry.key, seq: entry.seq, at_ms: entry.at_ms, fact: index };
-                match &mut state {
-                    Some(state) => state.apply(fact, &at),
-                    None => state = Self::begin(fact, &at),
-                }
+        entries.iter().fold(None, Self::advance)
+    }
+
+    /// The state after one more entry of the log that led to `state`.
+    #[must_use]
+    pub fn advance(mut state: Option<Self>, entry: &Entry) -> Option<Self> {
+        for (fact, index) in entry.facts.iter().zip(0..) {
+            let at = At { key: &entry.key, seq: entry.seq, at_ms: entry.at_ms, fact: index };
+            match &mut state {
+                Some(state) => state.apply(fact, &at),
+                None => state = Self::begin(fact, &at),
             }
-            if let Some(state) = &mut state {
-                state.fold(entry.inputs.len() as u64);
-            }
+        }
+        if let Some(state) = &mut state {
+            state.fold(entry.inputs.len() as u64);
         }
         state
     }

@@ -1,0 +1,154 @@
+//! What is said and written when a run stands still.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use adapters::embedded::Embedded;
+use anyhow::Context as _;
+use api::timeline::for_each_event;
+use api::view::{Execution, step_durations, write_view};
+use engine_core::event::Status;
+use engine_core::ids::ExecutionId;
+use engine_core::load::{Readers, load};
+use engine_core::payload::Payload;
+use serde_json::{Value, json};
+
+use crate::ending::Ending;
+use crate::local::{Local, Stopped};
+use crate::place::Place;
+use crate::playbooks::Source;
+use crate::render::{Styles, note, number, summary};
+
+/// Iterations whose results people are shown; of more they see the counts.
+const RESULTS_SHOWN: u64 = 100;
+
+/// What the user asked to be told.
+pub(crate) struct Wanted<'a> {
+    /// One JSON object instead of words.
+    pub(crate) json: bool,
+    /// A file for all events.
+    pub(crate) events: Option<&'a Path>,
+    /// The store, for the commands that are suggested.
+    pub(crate) place: &'a Place,
+    /// The credential files that a resumed run needs again.
+    pub(crate) credentials: &'a [PathBuf],
+    /// The playbook as the user knows it; else as it was registered.
+    pub(crate) source: Option<Source>,
+}
+
+/// Tells how a run went, and ends the process accordingly.
+///
+/// # Errors
+/// If the runner broke, with how to go on; or if nothing can be read or written.
+pub(crate) async fn conclude(
+    local: &Local,
+    id: ExecutionId,
+    stopped: anyhow::Result<Stopped>,
+    wanted: Wanted<'_>,
+) -> anyhow::Result<Ending> {
+    let readers = local.readers();
+    if let Some(path) = wanted.events {
+        write_events(&readers, id, path)
+            .await
+            .with_context(|| format!("events cannot be written to `{}`", path.display()))?;
+    }
+    let stopped = stopped.map_err(|error| {
+        let cause = format!("execution {id} stands still, {}", how_to_go_on(id, &wanted));
+        error.context(cause)
+    })?;
+    if stopped == Stopped::Interrupted {
+        note(format_args!("execution {id} stopped, {}", how_to_go_on(id, &wanted)));
+        return Ok(Ending::Interrupted);
+    }
+    let execution = Execution::find(&readers, id).await?;
+    let execution = execution.with_context(|| format!("execution {id} is not in the store"))?;
+    let mut out = BufWriter::new(io::stdout());
+    if wanted.json {
+        write_view(&readers, &execution, &mut out).await?;
+        writeln!(out)?;
+    } else {
+        let source = match wanted.source {
+            Some(source) => Some(source),
+            None => source_of(&local.embedded, &execution).await,
+        };
+        print_summary(&readers, &execution, source.as_ref(), &mut out).await?;
+        if *wanted.place != Place::Memory {
+            let (faint, store) = (Styles::stdout().faint, wanted.place.argument());
+            let more = format!("every event: noetl-lambda events {id}{store}");
+            writeln!(out, "{}", faint.apply_to(more))?;
+        }
+    }
+    out.flush()?;
+    Ok(execution.state.status.into())
+}
+
+/// The command that goes on with an execution.
+fn how_to_go_on(id: ExecutionId, wanted: &Wanted<'_>) -> String {
+    if *wanted.place == Place::Memory {
+        return "and nothing is kept of it; name a `--store` to be able to resume".to_owned();
+    }
+    let credentials = wanted.credentials.iter();
+    let credentials: Vec<String> =
+        credentials.map(|file| format!(" --credential {}", file.display())).collect();
+    let store = wanted.place.argument();
+    format!("go on with `noetl-lambda resume {id}{store}{}`", credentials.concat())
+}
+
+/// The text of the playbook that an execution is pinned to, if it can be read.
+pub(crate) async fn source_of(embedded: &Embedded, execution: &Execution) -> Option<Source> {
+    let reference = &execution.state.playbook;
+    let text = embedded.catalog.text(reference).await.ok()?;
+    Some(Source { name: reference.path.clone(), text })
+}
+
+/// Prints an execution for people: its steps, its result or its failure.
+///
+/// # Errors
+/// If a value cannot be read, or nothing written.
+pub(crate) async fn print_summary(
+    readers: &Readers,
+    execution: &Execution,
+    source: Option<&Source>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let styles = Styles::stdout();
+    let durations = step_durations(readers, execution.execution_id).await?;
+    write!(out, "{}", summary::summary(execution, &durations, &styles))?;
+    if let Some(failure) = &execution.failure {
+        let colored = console::colors_enabled();
+        write!(out, "{}", summary::failure(failure, source, colored))?;
+    }
+    if let (Status::Completed, Some(step)) = (execution.state.status, &execution.state.last) {
+        let result = brief(readers, &execution.result).await?;
+        writeln!(out, "result of `{step}`:\n{}", summary::result(&result))?;
+    }
+    Ok(())
+}
+
+/// A value for people: of a long loop the counts only.
+async fn brief(readers: &Readers, payload: &Payload) -> anyhow::Result<Value> {
+    match payload {
+        Payload::Loop(summary) if summary.total > RESULTS_SHOWN => {
+            let results = format!("{} results, not shown", number(summary.total));
+            Ok(json!({"results": results, "stats": summary.stats()}))
+        }
+        _ => Ok(load(readers, payload).await?),
+    }
+}
+
+/// Writes every event as a line of JSON.
+async fn write_events(readers: &Readers, id: ExecutionId, path: &Path) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    let mut written: io::Result<()> = Ok(());
+    for_each_event(&readers.store, id, |event| {
+        if written.is_ok() {
+            written = serde_json::to_writer(&mut out, &event)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"));
+        }
+    })
+    .await?;
+    written?;
+    Ok(out.flush()?)
+}

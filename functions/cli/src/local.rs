@@ -1,0 +1,206 @@
+//! The single-process runner: the driver, the tools and the queues between them.
+//!
+//! # Invariants
+//!
+//! * What runs here is what runs when deployed: the same driver, the same tools, queues of the same kind.
+//! * A message is deleted last, after everything that follows from it is durable or sent.
+
+mod interrupts;
+mod pumps;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use adapters::embedded::Embedded;
+use adapters::embedded::secrets::FileSecrets;
+use adapters::ids::SnowflakeIds;
+use anyhow::anyhow;
+use engine_core::driver::Driver;
+use engine_core::event::{Envelope, Input, Start, Status};
+use engine_core::ids::{AggregateKey, ExecutionId, InputId};
+use engine_core::load::Readers;
+use engine_core::playbook::{Playbook, PlaybookRef, Step};
+use engine_core::ports::{Catalog as _, EventQueue as _, IdGenerator as _, PortError, Ports};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::sleep;
+use worker::execute::Workbench;
+use worker::tools::http::{Http, HttpPolicy};
+use worker::tools::noop::Noop;
+use worker::tools::python::{Python, PythonPool};
+
+pub(crate) use self::interrupts::Interrupts;
+use self::pumps::Pumps;
+use self::watch::Watched;
+pub(crate) use self::watch::{Silent, Watch};
+use crate::args::ToolArgs;
+use crate::ending::invalid;
+use crate::render;
+
+/// How long running calls may take to finish after the first interrupt.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often it is looked whether they have.
+const GRACE_LOOK: Duration = Duration::from_millis(10);
+/// Threads that run tasks: tools wait more than they compute, and the store has a thread of its own.
+const THREADS_MAX: usize = 4;
+
+/// Everything that runs an execution in this process.
+pub(crate) struct Local {
+    pub(crate) embedded: Embedded,
+    driver: Driver,
+    bench: Workbench,
+    ids: SnowflakeIds,
+    interpreters: usize,
+    watch: Arc<dyn Watch>,
+}
+
+/// Why the pumps stand still.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stopped {
+    /// The execution has ended.
+    Ended(Status),
+    /// The user wants no more.
+    Interrupted,
+}
+
+/// The threads of a run.
+///
+/// # Errors
+/// If the system gives none.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    let threads = available_parallelism().map_or(2, NonZero::get).clamp(2, THREADS_MAX);
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+}
+
+impl Local {
+    /// A runner on `embedded`, with the tools and credentials that the user allows.
+    ///
+    /// # Errors
+    /// Invalid input: a credential file that cannot be used, an environment variable that is not set.
+    pub(crate) fn new(
+        embedded: Embedded,
+        tools: &ToolArgs,
+        watch: Arc<dyn Watch>,
+    ) -> anyhow::Result<Self> {
+        let mut secrets = FileSecrets::default();
+        for file in &tools.credentials {
+            secrets.add_file(file).map_err(invalid)?;
+        }
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let interpreters = tools.workers.map_or(cores, usize::from);
+        let env = tools.environment()?;
+        let store = Arc::new(Watched::new(embedded.store.clone(), watch.clone()));
+        let ports = Ports { store, ..embedded.ports() };
+        let readers = Readers { store: ports.store.clone(), payloads: ports.payloads.clone() };
+        let bench = Workbench::new(ports.catalog.clone(), readers, ports.clock.clone(), "local")
+            .with_tool(Arc::new(Noop))
+            .with_tool(Arc::new(Http::new(HttpPolicy { guard: tools.guard })))
+            .with_tool(Arc::new(Python::new(PythonPool::new(&tools.python, interpreters))))
+            .with_secrets(Arc::new(secrets))
+            .with_env(env);
+        let ids = SnowflakeIds::new(ports.clock.clone());
+        let driver = Driver::new(ports);
+        Ok(Self { embedded, driver, bench, ids, interpreters, watch })
+    }
+
+    /// What reads values out of the store.
+    pub(crate) fn readers(&self) -> Readers {
+        let Ports { store, payloads, .. } = self.embedded.ports();
+        Readers { store, payloads }
+    }
+
+    /// Begins an execution; its first entry is written when the pumps run.
+    ///
+    /// # Errors
+    /// Those of the queue.
+    pub(crate) async fn start(&self, start: Start) -> Result<ExecutionId, PortError> {
+        let id = self.ids.execution_id();
+        let to = AggregateKey::Execution(id);
+        let envelope =
+            Envelope { id: InputId(format!("{to}:start")), to, input: Input::Start(start) };
+        self.embedded.events.send(&[envelope]).await?;
+        Ok(id)
+    }
+
+    /// Sends again whatever an execution waits for; how it stands, if there is such an execution.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) async fn resume(&self, id: ExecutionId) -> anyhow::Result<Option<Status>> {
+        Ok(self.driver.resume(id).await?)
+    }
+
+    /// Runs until the execution ends or the user interrupts.
+    ///
+    /// # Errors
+    /// If the store or a queue fails for good; what is committed stays, and can be resumed.
+    pub(crate) async fn drive(
+        self: &Arc<Self>,
+        id: ExecutionId,
+        playbook: &PlaybookRef,
+    ) -> anyhow::Result<Stopped> {
+        let playbook = self.embedded.catalog.playbook(playbook).await?;
+        let mut interrupts = Interrupts::new()?;
+        let mut pumps = Pumps::spawn(self, id, &kinds(&playbook));
+        let stopped = tokio::select! {
+            stopped = pumps.run() => stopped,
+            () = interrupts.next() => {
+                self.watch.over();
+                render::note(format_args!(
+                    "interrupted: running calls have {} s to finish; interrupt again to stop at once",
+                    GRACE.as_secs()
+                ));
+                pumps.stop_receiving();
+                tokio::select! {
+                    stopped = pumps.run() => stopped,
+                    () = self.drained() => Ok(Stopped::Interrupted),
+                    () = sleep(GRACE) => Ok(Stopped::Interrupted),
+                    () = interrupts.next() => Ok(Stopped::Interrupted),
+                }
+            }
+        };
+        self.watch.over();
+        self.embedded.close();
+        stopped
+    }
+
+    /// Returns when no call runs and every answer is committed.
+    async fn drained(&self) {
+        let commands = &self.embedded.commands;
+        loop {
+            let calls = commands
+                .kinds()
+                .into_iter()
+                .any(|kind| commands.queue(&kind).counters().in_flight > 0);
+            let events = self.embedded.events.queue().counters();
+            if !calls && events.in_flight == 0 && events.visible == 0 {
+                return;
+            }
+            sleep(GRACE_LOOK).await;
+        }
+    }
+}
+
+impl ToolArgs {
+    /// The variables that templates may read.
+    fn environment(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let read = |name: &String| match std::env::var(name) {
+            Ok(value) => Ok((name.clone(), value)),
+            Err(error) => Err(invalid(anyhow!("`--env {name}`: {error}"))),
+        };
+        self.env.iter().map(read).collect()
+    }
+}
+
+/// Every kind of tool that a playbook names.
+fn kinds(playbook: &Playbook) -> BTreeSet<String> {
+    let steps = playbook.steps.iter().map(Step::kind);
+    let tasks = playbook.steps.iter().flat_map(|step| &step.tasks);
+    let tasks = tasks.map(|task| task.tool.kind.as_str());
+    let workbook = playbook.workbook.iter().map(|task| task.tool.kind.as_str());
+    steps.chain(tasks).chain(workbook).map(str::to_owned).collect()
+}
