@@ -434,7 +434,8 @@ fn frames(key: &AggregateKey, state: &State) -> Vec<Command> {
     let State::Loop(state) = state else { return Vec::new() };
     let frames = state.pending.iter().map(|frame| {
         let (first, len, attempt) = (frame.first, frame.len, frame.attempt);
-        frame_command(key, state, &Issued { first, len, attempt, not_before_ms: 0 })
+        let not_before_ms = state.not_before_ms(frame);
+        frame_command(key, state, &Issued { first, len, attempt, not_before_ms })
     });
     frames.collect()
 }
