@@ -7,7 +7,7 @@
 //! 6. for inputs that were delivered before, send again what their entries left pending, judged by the
 //!    state after the last read. Only then may the caller acknowledge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::debug;
@@ -305,25 +305,26 @@ impl Driver {
         else {
             return Ok(None);
         };
+        // Several runs may wait for commands of one entry; it is sent once.
+        let mut issuing = BTreeSet::new();
         for run in state.runs.values() {
             match &run.waits {
                 Waits::Command { issued_seq, .. } => {
-                    let found = self.ports.store.entries(&key, *issued_seq, 1).await?;
-                    for entry in &found {
-                        let state = State::Execution(state.clone());
-                        self.send(still_pending(outbox(entry), &state)).await?;
-                    }
+                    issuing.insert(*issued_seq);
                 }
                 Waits::Loop { key: of, .. } => {
                     if let Some(tail) = self.ports.store.tail(of).await? {
-                        self.send(Outbox {
-                            commands: frames(of, &tail.state),
-                            ..Outbox::default()
-                        })
-                        .await?;
+                        let commands = frames(of, &tail.state);
+                        self.send(Outbox { commands, ..Outbox::default() }).await?;
                     }
                 }
                 Waits::Nothing => {}
+            }
+        }
+        for seq in issuing {
+            for entry in &self.ports.store.entries(&key, seq, 1).await? {
+                let state = State::Execution(state.clone());
+                self.send(still_pending(outbox(entry), &state)).await?;
             }
         }
         self.open_again(&State::Execution(state.clone())).await?;
