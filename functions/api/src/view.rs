@@ -341,7 +341,7 @@ mod tests {
         world.hear_loop(1_004, "each");
         let readers = readers(world);
         let execution = Execution::find(&readers, ID).await.unwrap().unwrap();
-        let payload = &execution.state.steps[&StepName::from("each")].result;
+        let payload = execution.state.steps[&StepName::from("each")].result.as_ref().unwrap();
         let mut written = Vec::new();
         write_payload(&readers, payload, &mut written).await.unwrap();
         let written: Value = serde_json::from_slice(&written).unwrap();
