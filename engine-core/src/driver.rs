@@ -29,6 +29,11 @@ use crate::transition::{Issued, Moment, Needs, Transition, frame_command, transi
 /// Entries read at a time when the signals of a loop are sent again.
 const SIGNAL_PAGE_ENTRIES: usize = 256;
 
+/// Aggregates of one execution that have event ids of their own in one millisecond.
+const EVENT_ID_SHARDS: i64 = 1 << 5;
+/// Event ids of each of them in one millisecond; more run over into the next.
+const EVENT_IDS_PER_SHARD: i64 = 1 << 17;
+
 /// One delivery of an input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
@@ -144,7 +149,7 @@ impl Driver {
         let playbook: Arc<Playbook> = self.ports.catalog.playbook(&reference).await?;
         let seq = tail.map_or(1, |tail| tail.seq + 1);
         let at_ms = tail.map_or(i64::MIN, |tail| tail.at_ms).max(self.ports.clock.now_ms());
-        let event_id = tail.map_or(1, |tail| tail.next_event_id).max(snowflake_floor(at_ms).max(1));
+        let event_id = tail.map_or(1, |tail| tail.next_event_id).max(first_id(key, at_ms));
         let moment = Moment { playbook: &playbook, key, seq, at_ms, event_id };
         let mut loaded = self.recall(key);
         for _ in 0..LOADS_MAX {
@@ -428,6 +433,16 @@ fn frames(key: &AggregateKey, state: &State) -> Vec<Command> {
         frame_command(key, state, &Issued { first, len, attempt, not_before_ms: 0 })
     });
     frames.collect()
+}
+
+/// The first event id of an aggregate in a millisecond: its own share of the ids of that time, so that an
+/// execution and its loops do not give one id twice.
+fn first_id(key: &AggregateKey, at_ms: i64) -> i64 {
+    let shard = match key {
+        AggregateKey::Execution(_) => 0,
+        AggregateKey::Loop { event_id, .. } => 1 + event_id.0.rem_euclid(EVENT_ID_SHARDS - 1),
+    };
+    snowflake_floor(at_ms) + shard * EVENT_IDS_PER_SHARD + 1
 }
 
 fn playbook_of(state: &State) -> PlaybookRef {

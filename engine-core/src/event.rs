@@ -129,7 +129,7 @@ pub struct LoopOpen {
     pub fail_fast: bool,
     /// How long one call of the tool may take.
     pub timeout_ms: u64,
-    /// A [`crate::command::Scope`] as JSON: the variables that the step's templates name, as they were at entry.
+    /// A [`crate::command::Scope`] as JSON: the variables that the step's templates name, at entry.
     pub scope: Payload,
     /// Signals of this loop that its execution has heard: above 0 only when the message is sent again.
     pub heard: u64,

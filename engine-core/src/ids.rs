@@ -204,8 +204,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_loop_key_survives_any_step_name(execution in 0..i64::MAX, step in ".*", event in 0..i64::MAX) {
-            let key = AggregateKey::Loop { execution_id: ExecutionId(execution), step: StepName(step), event_id: EventId(event) };
+        fn a_loop_key_survives_any_step_name(
+            execution in 0..i64::MAX,
+            step in ".*",
+            event in 0..i64::MAX,
+        ) {
+            let (execution_id, event_id) = (ExecutionId(execution), EventId(event));
+            let key = AggregateKey::Loop { execution_id, step: StepName(step), event_id };
             prop_assert_eq!(key.to_string().parse::<AggregateKey>().unwrap(), key);
         }
     }

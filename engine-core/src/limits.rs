@@ -32,8 +32,8 @@ pub const TEMPLATE_CHAIN_MAX: usize = 200;
 pub const TEMPLATE_GUARDED_BYTES_MAX: usize = 1 << 20;
 /// Levels of loops and macros while a template runs; a macro call counts as four.
 pub const TEMPLATE_RECURSION_MAX: usize = 100;
-/// Items of one `range()`, as the Jinja sandbox has it.
-pub const TEMPLATE_RANGE_MAX: usize = 100_000;
+/// Items of one `range()`: a loop of a million, and no more.
+pub const TEMPLATE_RANGE_MAX: usize = 1_000_000;
 /// Compiled templates kept in memory; a playbook has a few hundred.
 pub const TEMPLATE_CACHE_ENTRIES_MAX: usize = 2_048;
 /// Bytes of text of the compiled templates kept in memory.

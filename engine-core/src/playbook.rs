@@ -124,7 +124,7 @@ pub struct Step {
     pub sink: Option<Value>,
     /// `spec.policy`, as written.
     pub policy: Option<Value>,
-    /// `spec.timeout` or `tool.timeout` for kinds that have none of their own: seconds, or text such as `30s`.
+    /// `spec.timeout`, or the tool's for kinds without one: seconds, or text such as `30s`.
     pub timeout: Option<Value>,
     /// `spec.on_error`.
     pub on_error: OnError,

@@ -91,7 +91,8 @@ fn was_answered(run: EventId, before: &[Fact]) -> bool {
 pub fn expand(entry: &Entry) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
     for_each(&entry.facts, |line| {
-        let event_id = EventId(entry.event_id.0 + events.len() as i64);
+        let offset = i64::try_from(events.len()).unwrap_or(i64::MAX);
+        let event_id = EventId(entry.event_id.0.saturating_add(offset));
         let parent_event_id = events.last().map(|event| event.event_id);
         events.push(event(entry, event_id, parent_event_id, line));
     });
@@ -196,11 +197,11 @@ fn one<'a>(fact: &'a Fact, before: &'a [Fact], each: &mut impl FnMut(Line<'a>)) 
             each(Line::new("loop.done", "COMPLETED", step.as_str()).with(done));
         }
         Fact::Finished { status, final_step, result, failure } => {
-            finished(
-                each,
-                *status,
-                &json!({"status": name(*status), "final_step": final_step, "result": show(result), "error": failure}),
-            );
+            let payload = json!({
+                "status": name(*status), "final_step": final_step, "result": show(result),
+                "error": failure,
+            });
+            finished(each, *status, &payload);
         }
         _ => of_loop(fact, each),
     }
@@ -256,11 +257,11 @@ fn call<'a>(
     for event_type in ["command.claimed", "command.started", "step.enter"] {
         each(Line::new(event_type, "RUNNING", step.as_str()).at(index).about(meta.clone()));
     }
-    let mut meta = meta.clone();
-    meta["started_ms"] = json!(outcome.started_ms);
-    meta["duration_ms"] = json!(outcome.duration_ms);
+    let mut told = meta.clone();
+    told["started_ms"] = json!(outcome.started_ms);
+    told["duration_ms"] = json!(outcome.duration_ms);
     if !outcome.output.is_empty() {
-        meta["output"] = json!(outcome.output);
+        told["output"] = json!(outcome.output);
     }
     let line = match &outcome.error {
         None => Line::new("call.done", "COMPLETED", step.as_str())
@@ -268,7 +269,7 @@ fn call<'a>(
         Some(error) => Line::new("call.error", "FAILED", step.as_str())
             .with(json!({"error": error, "response": show(&outcome.result)})),
     };
-    each(line.at(index).about(meta));
+    each(line.at(index).about(told));
 }
 
 /// The end of one iteration, or of one attempt of it.

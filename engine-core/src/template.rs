@@ -59,6 +59,7 @@ pub struct SyntaxError {
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     values: BTreeMap<String, minijinja::Value>,
+    plain: BTreeMap<String, Arc<Value>>,
 }
 
 impl Loaded {
@@ -68,7 +69,7 @@ impl Loaded {
         self.values.len()
     }
 
-    /// Whether none is known.
+    /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
@@ -76,21 +77,15 @@ impl Loaded {
 
     /// The value that was made known for `payload`, as JSON.
     #[must_use]
-    pub fn value(&self, payload: &Payload) -> Option<Value> {
-        let value = self.values.get(&loaded_key(payload))?;
-        serde_json::to_value(value).ok()
-    }
-
-    /// One element of the list that was made known for `payload`, as JSON; null beyond its end.
-    #[must_use]
-    pub fn element(&self, payload: &Payload, index: usize) -> Option<Value> {
-        let list = self.values.get(&loaded_key(payload))?;
-        serde_json::to_value(list.get_item_by_index(index).unwrap_or_default()).ok()
+    pub fn value(&self, payload: &Payload) -> Option<Arc<Value>> {
+        self.plain.get(&loaded_key(payload)).cloned()
     }
 
     /// Makes `value` known as what `payload` names.
     pub fn insert(&mut self, payload: &Payload, value: &Value) {
-        self.values.insert(loaded_key(payload), from_json(value));
+        let key = loaded_key(payload);
+        self.values.insert(key.clone(), from_json(value));
+        self.plain.insert(key, Arc::new(value.clone()));
     }
 }
 

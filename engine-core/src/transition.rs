@@ -14,6 +14,9 @@ mod settings;
 mod view;
 mod workload;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 pub(crate) use self::frames::{Issued, frame_command};

@@ -1,1 +1,3 @@
-//! placeholder
+//! What tests share.
+
+pub mod binary;

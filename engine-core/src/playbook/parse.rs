@@ -84,7 +84,8 @@ fn parse_with(text: &str, checks: &Checks) -> Parsed {
         }
     }
     let failed = diagnostics.iter().any(|found| found.severity == Severity::Error);
-    Parsed { playbook: playbook.filter(|_| !failed).map(Playbook::analysed), diagnostics }
+    let playbook = playbook.filter(|_| !failed).map(Playbook::analysed);
+    Parsed { playbook, diagnostics }
 }
 
 /// By position, once each; if there are too many, errors before warnings.

@@ -13,10 +13,11 @@ use crate::limits::{TEMPLATE_FUEL, TEMPLATE_RANGE_MAX, TEMPLATE_RECURSION_MAX};
 use crate::payload::sha256_hex;
 
 use super::evaluation::Evaluation;
-use super::filters::{self, FILTERS, Filter, joined, pay, replaced, split_text, tojson};
+use super::filters::{self, Builds, FILTERS, Filter, joined, pay, replaced, split_text, tojson};
 use super::operators::{ITEM_BYTES, calculate, compare, failed, measure, slice, touch};
 use super::path;
 use super::text::{kind, print};
+use super::value::Numbers;
 
 /// The environment of every evaluation: no loader, no clock, no chance.
 pub(super) static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(build);
@@ -33,7 +34,7 @@ pub(super) static TESTS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
 /// Filters that a template may use.
 pub(super) static FILTER_NAMES: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
     let own = FILTERS.iter().map(|(name, _)| *name);
-    own.chain(native_filters().into_iter().map(|(name, _)| name)).collect()
+    own.chain(native_filters().into_iter().map(|(name, _, _)| name)).collect()
 });
 
 /// Tests that are comparisons.
@@ -75,8 +76,8 @@ fn build() -> Environment<'static> {
     for (name, filter) in FILTERS.iter().chain(OPERATORS) {
         add_own(&mut environment, name, *filter);
     }
-    for (name, filter) in native_filters() {
-        add_native(&mut environment, name, filter);
+    for (name, builds, filter) in native_filters() {
+        add_native(&mut environment, name, builds, filter);
     }
     add_paths(&mut environment);
     add_tests(&mut environment);
@@ -101,14 +102,19 @@ fn add_own(environment: &mut Environment<'static>, name: &'static str, filter: F
     environment.add_filter(name, call);
 }
 
-fn add_native(environment: &mut Environment<'static>, name: &'static str, filter: Value) {
+fn add_native(
+    environment: &mut Environment<'static>,
+    name: &'static str,
+    builds: Builds,
+    filter: Value,
+) {
     let call =
         move |state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>| -> Result<Value, Error> {
             let args = args.into_values();
             let evaluation = Evaluation::of(state)?;
             assert_defined(&args, name)?;
             args.iter().try_for_each(|value| touch(value, &evaluation))?;
-            pay(&args, &evaluation)?;
+            pay(&args, builds, &evaluation)?;
             let result = filter.call(state, &args)?;
             evaluation.assert_here()?;
             measure(&result, &evaluation)?;
@@ -127,32 +133,31 @@ fn assert_defined(args: &[Value], name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn native_filters() -> Vec<(&'static str, Value)> {
+fn native_filters() -> Vec<(&'static str, Builds, Value)> {
     vec![
-        ("abs", Value::from_function(native::abs)),
-        ("attr", Value::from_function(native::attr)),
-        ("bool", Value::from_function(native::bool)),
-        ("capitalize", Value::from_function(native::capitalize)),
-        ("dictsort", Value::from_function(native::dictsort)),
-        ("first", Value::from_function(native::first)),
-        ("groupby", Value::from_function(native::groupby)),
-        ("lower", Value::from_function(native::lower)),
-        ("map", Value::from_function(native::map)),
-        ("max", Value::from_function(native::max)),
-        ("min", Value::from_function(native::min)),
-        ("reject", Value::from_function(native::reject)),
-        ("rejectattr", Value::from_function(native::rejectattr)),
-        ("reverse", Value::from_function(native::reverse)),
-        ("round", Value::from_function(round)),
-        ("safe", Value::from_function(|value: Value| value)),
-        ("select", Value::from_function(native::select)),
-        ("selectattr", Value::from_function(native::selectattr)),
-        ("sort", Value::from_function(native::sort)),
-        ("title", Value::from_function(native::title)),
-        ("trim", Value::from_function(native::trim)),
-        ("unique", Value::from_function(native::unique)),
-        ("upper", Value::from_function(native::upper)),
-        ("urlencode", Value::from_function(native::urlencode)),
+        ("abs", Builds::Nothing, Value::from_function(native::abs)),
+        ("attr", Builds::Nothing, Value::from_function(native::attr)),
+        ("bool", Builds::Nothing, Value::from_function(native::bool)),
+        ("capitalize", Builds::Text, Value::from_function(native::capitalize)),
+        ("dictsort", Builds::List, Value::from_function(native::dictsort)),
+        ("groupby", Builds::List, Value::from_function(native::groupby)),
+        ("lower", Builds::Text, Value::from_function(native::lower)),
+        ("map", Builds::List, Value::from_function(native::map)),
+        ("max", Builds::Nothing, Value::from_function(native::max)),
+        ("min", Builds::Nothing, Value::from_function(native::min)),
+        ("reject", Builds::List, Value::from_function(native::reject)),
+        ("rejectattr", Builds::List, Value::from_function(native::rejectattr)),
+        ("reverse", Builds::List, Value::from_function(native::reverse)),
+        ("round", Builds::Nothing, Value::from_function(round)),
+        ("safe", Builds::Nothing, Value::from_function(|value: Value| value)),
+        ("select", Builds::List, Value::from_function(native::select)),
+        ("selectattr", Builds::List, Value::from_function(native::selectattr)),
+        ("sort", Builds::List, Value::from_function(native::sort)),
+        ("title", Builds::Text, Value::from_function(native::title)),
+        ("trim", Builds::Text, Value::from_function(native::trim)),
+        ("unique", Builds::List, Value::from_function(native::unique)),
+        ("upper", Builds::Text, Value::from_function(native::upper)),
+        ("urlencode", Builds::Text, Value::from_function(native::urlencode)),
     ]
 }
 
@@ -269,7 +274,7 @@ fn method(
             unknown_method_callback(state, value, name, args)
         }
         _ => {
-            pay(std::slice::from_ref(value), &evaluation)?;
+            pay(std::slice::from_ref(value), Builds::Text, &evaluation)?;
             unknown_method_callback(state, value, name, args)
         }
     }
@@ -358,18 +363,20 @@ fn only_in_tools(name: &str) -> Error {
     failed(format!("`{name}()` gives another value each time: use it in a tool's configuration"))
 }
 
-fn function_range(evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {
-    let (mut next, end, step) = range_bounds(args.get(1..).unwrap_or_default())?;
-    let mut numbers = Vec::new();
-    while (step > 0 && next < end) || (step < 0 && next > end) {
-        if numbers.len() == TEMPLATE_RANGE_MAX {
-            return Err(failed(format!("`range` has more than {TEMPLATE_RANGE_MAX} items")));
+fn function_range(_evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {
+    let (first, end, step) = range_bounds(args.get(1..).unwrap_or_default())?;
+    let distance = if step > 0 { end.checked_sub(first) } else { first.checked_sub(end) };
+    let len = match distance {
+        Some(distance) if distance > 0 => distance.unsigned_abs().div_ceil(step.unsigned_abs()),
+        Some(_) => 0,
+        None => u64::MAX,
+    };
+    match usize::try_from(len) {
+        Ok(len) if len <= TEMPLATE_RANGE_MAX => {
+            Ok(Value::from_object(Numbers { first, step, len }))
         }
-        evaluation.build(ITEM_BYTES)?;
-        numbers.push(Value::from(next));
-        next = next.saturating_add(step);
+        _ => Err(failed(format!("`range` has more than {TEMPLATE_RANGE_MAX} items"))),
     }
-    Ok(Value::from(numbers))
 }
 
 fn range_bounds(args: &[Value]) -> Result<(i64, i64, i64), Error> {

@@ -8,7 +8,7 @@ use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind};
 
 use super::evaluation::{Evaluation, keys as map_keys};
-use super::operators::{ITEM_BYTES, calculate, failed, float as as_float, measure};
+use super::operators::{ITEM_BYTES, WALK_COST, calculate, failed, float as as_float, measure};
 use super::text::{Container, Text, container, escape_html, kind, print, to_json};
 use super::value::from_json;
 
@@ -22,6 +22,7 @@ pub(super) const FILTERS: &[(&str, Filter)] = &[
     ("count", length),
     ("d", default),
     ("default", default),
+    ("first", first),
     ("float", float),
     ("from_json", fromjson),
     ("fromjson", fromjson),
@@ -207,18 +208,32 @@ fn length(_evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error>
     Ok(Value::from(len))
 }
 
-fn last(_evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {
+fn first(_evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {
+    let value = operand(args)?;
+    if value.is_none() {
+        return Err(failed("null has no first item"));
+    }
+    Ok(value.try_iter()?.checked().next().transpose()?.unwrap_or(Value::UNDEFINED))
+}
+
+fn last(evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {
     let value = operand(args)?;
     let found = if let Some(text) = value.as_str() {
         text.chars().next_back().map(Value::from)
     } else if value.kind() == ValueKind::Seq {
         let len = value.len().unwrap_or(0);
         len.checked_sub(1).map(|index| value.get_item_by_index(index)).transpose()?
+    } else if value.is_none() {
+        return Err(failed("null has no last item"));
     } else {
+        evaluation.look(value.len().unwrap_or(1) as u64)?;
         value.try_iter()?.checked().try_fold(None, |_, item| item.map(Some))?
     };
     Ok(found.unwrap_or(Value::UNDEFINED))
 }
+
+/// What a number counts in a list of them: a range of a million has to fit.
+const NUMBER_BYTES: usize = 8;
 
 fn list(evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {
     let value = operand(args)?;
@@ -227,8 +242,9 @@ fn list(evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {
     }
     let mut collected = Vec::new();
     for item in value.try_iter()?.checked() {
-        evaluation.build(ITEM_BYTES)?;
-        collected.push(item?);
+        let item = item?;
+        evaluation.build(if item.is_number() { NUMBER_BYTES } else { ITEM_BYTES })?;
+        collected.push(item);
     }
     Ok(Value::from(collected))
 }
@@ -251,6 +267,7 @@ pub(super) fn joined(
     let mut text = Text::new(evaluation);
     for (index, item) in value.try_iter()?.checked().enumerate() {
         let item = item?;
+        evaluation.look(WALK_COST)?;
         if index > 0 {
             text.push(separator)?;
         }
@@ -330,6 +347,7 @@ fn sum(evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {
     let start = argument(positional, &named, 1, "start")?.unwrap_or_else(|| Value::from(0));
     let mut total = start;
     for item in value.try_iter()?.checked() {
+        evaluation.look(WALK_COST)?;
         let item = match &attribute {
             Some(attribute) => attribute_of(&item?, attribute)?,
             None => item?,
@@ -379,21 +397,31 @@ fn get(_evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {
     Ok(args.get(2).cloned().unwrap_or_else(|| Value::from(())))
 }
 
+/// What a filter of the template engine makes out of its value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Builds {
+    Nothing,
+    Text,
+    List,
+}
+
 /// Pays for one filter that comes with the template engine: it reads, copies or sorts its value.
-pub(super) fn pay(args: &[Value], evaluation: &Evaluation) -> Result<(), Error> {
+pub(super) fn pay(args: &[Value], builds: Builds, evaluation: &Evaluation) -> Result<(), Error> {
     for value in args {
         match value.kind() {
             // Upper case of a letter can be three letters.
-            ValueKind::String => {
+            ValueKind::String if builds == Builds::Text => {
                 evaluation.build(value.as_str().map_or(0, str::len).saturating_mul(2))?;
             }
             ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => {
-                let weight = measure(value, evaluation)?;
+                let mut weight = measure(value, evaluation)?;
                 let items = value.len().unwrap_or(0);
-                evaluation.build(items.saturating_mul(ITEM_BYTES))?;
-                // A sort looks at each item about log2(n) times.
-                evaluation
-                    .look(weight.saturating_mul(u64::from(items.checked_ilog2().unwrap_or(0))))?;
+                if builds == Builds::List {
+                    evaluation.build(items.saturating_mul(ITEM_BYTES))?;
+                    // A sort looks at each item about log2(n) times.
+                    weight = weight.saturating_mul(u64::from(items.checked_ilog2().unwrap_or(0)));
+                }
+                evaluation.look(weight)?;
             }
             _ => {}
         }

@@ -9,13 +9,13 @@ use crate::limits::TEMPLATE_VALUE_DEPTH_MAX;
 
 use super::evaluation::Evaluation;
 use super::text::{Container, Text, container, kind, number_text};
-use super::value::{Data, Unloaded};
+use super::value::{Data, Numbers, Unloaded};
 
 /// Bytes that one item of a list takes.
 pub(super) const ITEM_BYTES: usize = size_of::<Value>();
 
-/// What it costs to look at a list that a template made, in values of JSON: its size is not known.
-const WALK_COST: u64 = 16;
+/// What it costs to do something with an item, in values of JSON that are only counted.
+pub(super) const WALK_COST: u64 = 8;
 
 /// An evaluation error that is not about a missing name.
 pub(super) fn failed(message: impl Into<String>) -> Error {
@@ -53,7 +53,11 @@ fn measure_level(value: &Value, evaluation: &Evaluation, depth: usize) -> Result
         evaluation.look(1)?;
         return Ok(1);
     }
-    evaluation.look(WALK_COST)?;
+    if let Some(numbers) = value.downcast_object_ref::<Numbers>() {
+        evaluation.look(numbers.len as u64)?;
+        return Ok(numbers.len as u64);
+    }
+    evaluation.look(WALK_COST * 2)?;
     let mut weight = 1;
     match container(value, evaluation)? {
         Container::List(items) => {
@@ -151,7 +155,7 @@ fn contains(container: &Value, item: &Value, evaluation: &Evaluation) -> Result<
     match container.as_object().map(|object| (object, object.repr())) {
         Some((object, ObjectRepr::Map)) => Ok(object.get_value(item).is_some()),
         Some((object, ObjectRepr::Seq | ObjectRepr::Iterable)) => {
-            let weight = measure(item, evaluation)?;
+            let weight = measure(item, evaluation)? + WALK_COST;
             for candidate in object.try_iter().into_iter().flatten() {
                 evaluation.look(weight)?;
                 if equal(&candidate, item, evaluation)? {
@@ -308,34 +312,37 @@ pub(super) fn float(value: &Value) -> Option<f64> {
     }
 }
 
-/// Python's `value[start:stop:step]`; absent bounds are null.
+/// Python's `value[first:end:step]`; absent bounds are null.
 pub(super) fn slice(
     value: &Value,
     bounds: &[Value],
     evaluation: &Evaluation,
 ) -> Result<Value, Error> {
     touch(value, evaluation)?;
-    let items: Vec<Value> = match value.kind() {
-        ValueKind::String | ValueKind::Seq | ValueKind::Iterable => {
-            let size = value.as_str().map(str::len).or_else(|| value.len()).unwrap_or(0);
-            evaluation.build(size.saturating_mul(ITEM_BYTES))?;
-            value.try_iter()?.checked().collect::<Result<_, _>>()?
-        }
-        _ => return Err(failed(format!("cannot take a slice of {}", kind(value)))),
-    };
     let [first, end, step] = [0, 1, 2].map(|at| bounds.get(at));
     let step = bound(step)?.unwrap_or(1);
     if step == 0 {
         return Err(failed("the step of a slice cannot be 0"));
     }
-    let picked = positions(items.len(), bound(first)?, bound(end)?, step)
-        .into_iter()
-        .filter_map(|at| items.get(at).cloned());
-    Ok(if value.kind() == ValueKind::String {
-        Value::from(picked.filter_map(|c| c.as_str().map(str::to_owned)).collect::<String>())
-    } else {
-        picked.collect()
-    })
+    let (first, end) = (bound(first)?, bound(end)?);
+    if let Some(text) = value.as_str() {
+        // Four bytes for a character, whatever it takes as text.
+        evaluation.build(text.len().saturating_mul(4))?;
+        let characters: Vec<char> = text.chars().collect();
+        let picked = positions(characters.len(), first, end, step);
+        return Ok(picked.filter_map(|at| characters.get(at)).collect::<String>().into());
+    }
+    let list = match value.kind() {
+        ValueKind::Seq => value.clone(),
+        ValueKind::Iterable => joined(&[value], evaluation)?,
+        _ => return Err(failed(format!("cannot take a slice of {}", kind(value)))),
+    };
+    let mut picked = Vec::new();
+    for at in positions(list.len().unwrap_or(0), first, end, step) {
+        evaluation.build(ITEM_BYTES)?;
+        picked.push(list.get_item_by_index(at)?);
+    }
+    Ok(Value::from(picked))
 }
 
 fn bound(value: Option<&Value>) -> Result<Option<i64>, Error> {
@@ -347,7 +354,13 @@ fn bound(value: Option<&Value>) -> Result<Option<i64>, Error> {
     }
 }
 
-fn positions(len: usize, first: Option<i64>, end: Option<i64>, step: i64) -> Vec<usize> {
+/// The positions that a slice picks, from a list of `len` items.
+fn positions(
+    len: usize,
+    first: Option<i64>,
+    end: Option<i64>,
+    step: i64,
+) -> impl Iterator<Item = usize> {
     let len = i64::try_from(len).unwrap_or(i64::MAX);
     // Before the first and after the last position, for the direction at hand.
     let (low, high) = if step > 0 { (0, len) } else { (-1, len - 1) };
@@ -357,11 +370,8 @@ fn positions(len: usize, first: Option<i64>, end: Option<i64>, step: i64) -> Vec
         Some(at) => at.clamp(low, high),
     };
     let (near, far) = if step > 0 { (low, high) } else { (high, low) };
-    let (mut at, end) = (clamp(first, near), clamp(end, far));
-    let mut found = Vec::new();
-    while (step > 0 && at < end) || (step < 0 && at > end) {
-        found.extend(usize::try_from(at));
-        at = at.saturating_add(step);
-    }
-    found
+    let (first, end) = (clamp(first, near), clamp(end, far));
+    std::iter::successors(Some(first), move |at| at.checked_add(step))
+        .take_while(move |at| if step > 0 { *at < end } else { *at > end })
+        .filter_map(|at| usize::try_from(at).ok())
 }

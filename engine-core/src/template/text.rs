@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value as Json};
 use crate::limits::TEMPLATE_VALUE_DEPTH_MAX;
 
 use super::evaluation::Evaluation;
-use super::value::Unloaded;
+use super::value::{Data, Unloaded};
 
 /// Text that pays for every byte before it grows.
 pub(super) struct Text<'a> {
@@ -94,37 +94,46 @@ pub(super) fn print(value: &Value, evaluation: &Evaluation) -> Result<String, Er
 }
 
 /// The value as JSON; a result proxy gives what it stands for.
+///
+/// A value that came from JSON is given back as large as it came: the price is for what a template
+/// builds.
 pub(super) fn to_json(value: &Value, evaluation: &Evaluation) -> Result<Json, Error> {
-    let json = convert(value, evaluation, 0)?;
+    let is_free = value.downcast_object_ref::<Data>().is_some();
+    let json = convert(value, evaluation, is_free, 0)?;
     evaluation.assert_here()?;
     Ok(json)
 }
 
-fn convert(value: &Value, evaluation: &Evaluation, depth: usize) -> Result<Json, Error> {
+fn convert(
+    value: &Value,
+    evaluation: &Evaluation,
+    is_free: bool,
+    depth: usize,
+) -> Result<Json, Error> {
     assert_depth(depth)?;
-    evaluation.look(1)?;
+    if !is_free {
+        let text = value.as_str().map_or(0, str::len);
+        let built = if value.as_object().is_some() { size_of::<Json>() } else { text };
+        evaluation.look(1)?;
+        evaluation.build(built)?;
+    }
     match value.kind() {
         ValueKind::None => Ok(Json::Null),
         ValueKind::Bool => Ok(Json::Bool(value.is_true())),
         ValueKind::Number => number(value).map(Json::Number),
-        ValueKind::String => {
-            let text = value.as_str().unwrap_or_default();
-            evaluation.build(text.len())?;
-            Ok(Json::from(text))
-        }
-        _ => {
-            evaluation.build(size_of::<Json>())?;
-            match container(value, evaluation)? {
-                Container::List(items) => items
-                    .map(|item| convert(&item, evaluation, depth + 1))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map(Json::Array),
-                Container::Map(entries) => entries
-                    .map(|(key, item)| Ok((key_text(&key), convert(&item, evaluation, depth + 1)?)))
-                    .collect::<Result<Map<_, _>, _>>()
-                    .map(Json::Object),
-            }
-        }
+        ValueKind::String => Ok(Json::from(value.as_str().unwrap_or_default())),
+        _ => match container(value, evaluation)? {
+            Container::List(items) => items
+                .map(|item| convert(&item, evaluation, is_free, depth + 1))
+                .collect::<Result<Vec<_>, _>>()
+                .map(Json::Array),
+            Container::Map(entries) => entries
+                .map(|(key, item)| {
+                    Ok((key_text(&key), convert(&item, evaluation, is_free, depth + 1)?))
+                })
+                .collect::<Result<Map<_, _>, _>>()
+                .map(Json::Object),
+        },
     }
 }
 

@@ -263,6 +263,30 @@ impl Object for Aggregate {
     }
 }
 
+/// The numbers of a `range()`, made one at a time.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    pub(super) first: i64,
+    pub(super) step: i64,
+    pub(super) len: usize,
+}
+
+impl Object for Numbers {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let index = key.as_usize().filter(|index| *index < self.len)?;
+        let offset = self.step.checked_mul(i64::try_from(index).ok()?)?;
+        self.first.checked_add(offset).map(Value::from)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.len)
+    }
+}
+
 /// A map whose values may each be elsewhere.
 pub(super) struct Group {
     entries: Arc<BTreeMap<String, Binding>>,

@@ -85,7 +85,7 @@ impl<'a> Turn<'a> {
                 let skipped = verdict.effects.contains(&Effect::Skip);
                 let over = self.carry_out(ending, verdict.effects)?;
                 if over == super::execution::Flow::On && skipped {
-                    self.exit(ending.clone(), Payload::Inline(Value::Null))?;
+                    self.exit(ending.clone(), &Payload::Inline(Value::Null))?;
                     return Ok(true);
                 }
                 Ok(over == super::execution::Flow::Over)

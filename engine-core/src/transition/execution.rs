@@ -100,10 +100,10 @@ impl<'a> Turn<'a> {
             return Ok(Some(IgnoreReason::Terminal));
         }
         let found = self.execution().and_then(|state| state.run_of_command(&answer.command_id));
-        let (run, step, current) = match found {
-            Some((run, open, attempt)) => (run, open.step.clone(), attempt),
-            None => return Ok(Some(self.unawaited(&answer.command_id))),
+        let Some((run, open, current)) = found else {
+            return Ok(Some(self.unawaited(&answer.command_id)));
         };
+        let step = open.step.clone();
         if current != answer.attempt {
             return Ok(Some(IgnoreReason::StaleAttempt));
         }
@@ -115,9 +115,10 @@ impl<'a> Turn<'a> {
 
     fn unawaited(&self, command: &CommandId) -> IgnoreReason {
         let ours = format!("{}:", self.moment.key.execution_id());
-        match command.as_str().starts_with(&ours) {
-            true => IgnoreReason::Duplicate,
-            false => IgnoreReason::Unknown,
+        if command.as_str().starts_with(&ours) {
+            IgnoreReason::Duplicate
+        } else {
+            IgnoreReason::Unknown
         }
     }
 
@@ -148,14 +149,14 @@ impl<'a> Turn<'a> {
             fired: Fired::default(),
         };
         if self.is_failing() {
-            return self.exit(ending, response);
+            return self.exit(ending, &response);
         }
         let name = if ending.error.is_some() { "call.error" } else { "call.done" };
         if self.consult(&mut ending, name, &response)? == Flow::Over {
             return Ok(());
         }
         let response = self.result_of(run);
-        self.exit(ending, response)
+        self.exit(ending, &response)
     }
 
     /// The result that an open run has by now.
@@ -312,7 +313,7 @@ impl<'a> Turn<'a> {
         }
         ending.error = error;
         let response = self.result_of(run);
-        self.exit(ending, response)
+        self.exit(ending, &response)
     }
 
     /// Why a closed loop counts as failed, if it does (decision D26).

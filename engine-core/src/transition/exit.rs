@@ -43,7 +43,7 @@ impl Ending {
 
 impl<'a> Turn<'a> {
     /// Ends a run: rules on `step.exit`, `vars` and `set`, then the structural successor.
-    pub(super) fn exit(&mut self, mut ending: Ending, response: Payload) -> Result<(), Needs> {
+    pub(super) fn exit(&mut self, mut ending: Ending, response: &Payload) -> Result<(), Needs> {
         if self.is_failing() {
             let error = ending.error.clone();
             self.record_exit(&ending, error);
@@ -54,7 +54,7 @@ impl<'a> Turn<'a> {
         {
             return self.fail_run(&ending, error);
         }
-        if self.consult(&mut ending, "step.exit", &response)? == Flow::Over {
+        if self.consult(&mut ending, "step.exit", response)? == Flow::Over {
             return Ok(());
         }
         let Some(step) = self.step_of(&ending.step) else { return Ok(()) };

@@ -1,7 +1,9 @@
 //! What a loop does with each of its inputs: fill the window, settle answers, close once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::collection::watches_items;
@@ -148,12 +150,12 @@ impl Turn<'_> {
         mut outcomes: Vec<Outcome>,
     ) -> Result<(), Needs> {
         let Some(state) = self.looping() else { return Ok(()) };
-        let (step, fail_fast, stopped) = (state.step.clone(), state.fail_fast, state.stopped);
+        let (step, fail_fast, is_stopped) = (state.step.clone(), state.fail_fast, state.stopped);
         let (mut retries, mut handled) = (BTreeMap::new(), Vec::new());
         let (mut signals, mut stop) = (Vec::new(), false);
         for (index, outcome) in (frame.first..).zip(&mut outcomes) {
             let settled = self.consult_item(index, frame.attempt, outcome)?;
-            if let Some(delay_ms) = settled.retry_after_ms.filter(|_| !stopped) {
+            if let Some(delay_ms) = settled.retry_after_ms.filter(|_| !is_stopped) {
                 retries.insert(index, delay_ms);
             }
             if settled.handled {
@@ -241,7 +243,7 @@ impl Turn<'_> {
     ) -> Result<View<'s>, Trouble> {
         let scope = Payload::Log { key: self.moment.key.clone(), seq: 1, fact: 0, item: 0 };
         let scope = self.known(&scope)?;
-        let scope: Scope = serde_json::from_value(scope)
+        let scope = Scope::deserialize(&*scope)
             .map_err(|error| Trouble::failed("StateError", format!("the loop's scope: {error}")))?;
         let value = self.item(state, index)?;
         let iterator = state.iterator.clone();
@@ -262,22 +264,20 @@ impl Turn<'_> {
     }
 
     fn item(&self, state: &LoopState, index: u64) -> Result<Value, Trouble> {
+        let chunks = self.known(&Payload::Ref(state.collection.clone()))?;
         let (chunk, offset) = (index / state.chunk_items, index % state.chunk_items);
-        let chunk = self.element(&Payload::Ref(state.collection.clone()), chunk)?;
-        match serde_json::from_value::<PayloadRef>(chunk) {
-            Ok(reference) => self.element(&Payload::Ref(reference), offset),
-            Err(_beyond_the_last_chunk) => Ok(Value::Null),
-        }
+        let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let reference: Option<PayloadRef> =
+            chunks.get(at(chunk)).cloned().and_then(|chunk| serde_json::from_value(chunk).ok());
+        let items = match reference {
+            Some(reference) => self.known(&Payload::Ref(reference))?,
+            None => Arc::default(),
+        };
+        Ok(items.get(at(offset)).cloned().unwrap_or(Value::Null))
     }
 
-    fn known(&self, payload: &Payload) -> Result<Value, Trouble> {
+    fn known(&self, payload: &Payload) -> Result<Arc<Value>, Trouble> {
         let found = self.loaded.value(payload);
-        found.ok_or_else(|| Trouble::Needs(vec![payload.clone()]))
-    }
-
-    fn element(&self, payload: &Payload, index: u64) -> Result<Value, Trouble> {
-        let index = usize::try_from(index).unwrap_or(usize::MAX);
-        let found = self.loaded.element(payload, index);
         found.ok_or_else(|| Trouble::Needs(vec![payload.clone()]))
     }
 

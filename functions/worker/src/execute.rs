@@ -1,4 +1,4 @@
-//! A command becomes outcomes. Never fails: every problem is an outcome that says where and how to cure it.
+//! A command becomes outcomes. Never fails: a problem is an outcome that says where, and the cure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine_core::command::{Command, Frame};
 use engine_core::event::{Answer, Envelope, Input, Outcome};
-use engine_core::limits::{TOOL_GRACE_MS, TOOL_TIMEOUT_MS_MAX};
+use engine_core::limits::{FRAME_ITEMS_MAX, TOOL_GRACE_MS, TOOL_TIMEOUT_MS_MAX};
 use engine_core::load::Readers;
 use engine_core::ports::{Catalog, Clock, Secrets};
 use serde_json::{Map, Value};
@@ -149,7 +149,8 @@ fn indexes(frame: Option<&Frame>) -> Vec<Option<u64>> {
     match frame {
         None => vec![None],
         Some(frame) => {
-            (frame.first..).take(usize::try_from(frame.len).unwrap_or(0)).map(Some).collect()
+            let len = u64::from(frame.len.min(FRAME_ITEMS_MAX));
+            (frame.first..frame.first.saturating_add(len)).map(Some).collect()
         }
     }
 }
@@ -324,8 +325,8 @@ async fn private(
 
 fn too_slow(allowed: Duration) -> ToolError {
     ToolError::timeout(format!(
-        "the tool did not end within {} s; raise `timeout` of the step or its tool, or do less in one \
-         step",
+        "the tool did not end within {} s; raise `timeout` of the step or its tool, or do less in \
+         one step",
         allowed.as_secs_f64()
     ))
 }

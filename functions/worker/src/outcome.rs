@@ -101,8 +101,8 @@ impl<'a> Outcomes<'a> {
         })?;
         if bytes.len() > RESULT_BYTES_MAX {
             let message = format!(
-                "the result has {} MiB, and {} are allowed; store it in a file, bucket or table, and \
-                 return where it is",
+                "the result has {} MiB, and {} are allowed; store it in a file, bucket or table, \
+                 and return where it is",
                 bytes.len() >> 20,
                 RESULT_BYTES_MAX >> 20
             );

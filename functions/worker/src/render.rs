@@ -112,7 +112,7 @@ pub(crate) fn has_word(text: &str, name: &str) -> bool {
 }
 
 impl Renderer<'_> {
-    /// The tool's inputs: the layers in order, later ones over earlier ones, the transition's on top.
+    /// The tool's inputs: later layers over earlier ones, the transition's on top.
     pub(crate) async fn args(
         &self,
         layers: &[Map<String, Value>],
@@ -293,7 +293,7 @@ impl Renderer<'_> {
     }
 }
 
-/// Code is rendered if it is a template that works, and stays as it is if not: braces are also code.
+/// Code that is a template that works is rendered; other code stays: braces are also code.
 fn render_code(code: &Value, context: &Context) -> Result<Value, TemplateError> {
     match template::render(code, context, Coerce::Never) {
         Ok(text @ Value::String(_)) => Ok(text),

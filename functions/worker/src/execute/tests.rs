@@ -8,7 +8,6 @@ use engine_core::event::Entry;
 use engine_core::ids::{AggregateKey, EventId, ExecutionId};
 use engine_core::limits::{ANSWER_BYTES_MAX, ERROR_BYTES_MAX, INLINE_BYTES_MAX};
 use engine_core::payload::{Blob, Payload, PayloadRef};
-use engine_core::playbook::names::StepNames;
 use engine_core::playbook::{
     Action, CaseMode, Dialect, Loop, LoopMode, Next, OnError, Playbook, PlaybookRef, Position,
     Rule, Step, Task as PlaybookTask, Tool as PlaybookTool, When, WorkbookTask,
@@ -139,7 +138,7 @@ fn step(name: &str, kind: &str, config: Value) -> Step {
         timeout: None,
         on_error: OnError::Fail,
         join_all: false,
-        names: StepNames::default(),
+        names: engine_core::playbook::names::StepNames::default(),
     }
 }
 

@@ -145,8 +145,8 @@ fn lost(loss: Loss, allowed: std::time::Duration) -> ToolError {
             allowed.as_secs_f64().round()
         )),
         Loss::Busy => ToolError::timeout(
-            "no Python interpreter became free in time; run fewer Python steps at once, or give the \
-             worker more interpreters",
+            "no Python interpreter became free in time; run fewer Python steps at once, or give \
+             the worker more interpreters",
         ),
         Loss::Ended(how) => rejected(
             "WorkerLost",
@@ -158,7 +158,8 @@ fn lost(loss: Loss, allowed: std::time::Duration) -> ToolError {
         Loss::Garbage(what) => rejected(
             "WorkerLost",
             format!(
-                "the code disturbed the pipes of its interpreter ({what}); print to stdout, and leave file descriptors alone that it did not open"
+                "the code disturbed the pipes of its interpreter ({what}); print to stdout, and leave file \
+                 descriptors alone that it did not open"
             ),
         ),
         Loss::Processes(count) => rejected(

@@ -32,7 +32,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     match segments {
-        // Forms that carry an IPv4 address reach that address: mapped, compatible, translated, 6to4.
+        // Mapped, compatible, translated and 6to4 addresses reach the IPv4 address in them.
         [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
             is_public_v4(v4(high, low))
         }

@@ -15,7 +15,7 @@ use crate::tool::{Reaction, ToolError};
 /// What the `http` tool may reach.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HttpPolicy {
-    /// Refuse every address that is not on the public internet: own network, this machine, metadata.
+    /// Refuse all but the public internet: no own network, no own machine, no metadata.
     pub guard: bool,
 }
 
@@ -101,7 +101,7 @@ fn build(policy: HttpPolicy, verify: bool, connect: Duration) -> Result<Client, 
     }
     builder.build().map_err(|error| {
         let message = format!(
-            "the HTTP client cannot start: {}; are root certificates installed (`ca-certificates`)?",
+            "the HTTP client cannot start: {}; install root certificates (`ca-certificates`)",
             chain(&error)
         );
         ToolError::new(Reaction::Rejected, "TLSError", message)

@@ -86,7 +86,7 @@ fn target(response: &Response) -> Option<Url> {
 
 /// Turns the request into the one that the redirect asks for.
 ///
-/// Source: Fetch standard, "HTTP-redirect fetch": which methods become GET, which headers stay behind.
+/// Source: Fetch standard, "HTTP-redirect fetch".
 fn redirect(request: &mut Request, status: StatusCode, next: Url) {
     let becomes_get = match status.as_u16() {
         303 => request.method != Method::GET && request.method != Method::HEAD,
@@ -167,8 +167,8 @@ fn unsent(error: &reqwest::Error, place: &str) -> ToolError {
     let text = chain(error);
     if let Some(tls) = cause::<rustls::Error>(error) {
         let message = format!(
-            "{place} has no trustworthy connection: {tls}; install the issuer's certificate, or set \
-             `verify_ssl: false` for a test server"
+            "{place} has no trustworthy connection: {tls}; install the issuer's certificate, or \
+             set `verify_ssl: false` for a test server"
         );
         return ToolError::new(Reaction::Rejected, "TLSError", message);
     }

@@ -326,7 +326,7 @@ struct Times {
 }
 
 impl Times {
-    /// `timeout`, `timeout_seconds` or `spec.timeout`: seconds, text with a unit, or `{connect, read}`.
+    /// `timeout`, `timeout_seconds`, `spec.timeout`: seconds, text, or `{connect, read}`.
     fn of(config: &Map<String, Value>) -> Result<Self, ToolError> {
         let spec = config.get("spec").and_then(|spec| spec.get("timeout"));
         let given = config.get("timeout").or_else(|| config.get("timeout_seconds")).or(spec);

@@ -140,8 +140,8 @@ impl Answer {
     fn not_json(&self, error: &serde_json::Error) -> ToolError {
         let kind = self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let message = format!(
-            "`{}` answered {} with `{}`, which is not JSON ({error}); leave out `response_type: json` \
-             to receive it as text",
+            "`{}` answered {} with `{}`, which is not JSON ({error}); leave out `response_type: \
+             json` to receive it as text",
             self.url,
             self.status,
             kind.unwrap_or("no content type"),

@@ -23,6 +23,8 @@ use crate::output::Capture;
 const RUNNER: &str = include_str!("runner.py");
 /// How often the processes of a running call are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
+/// Bytes that one read may take: what a pipe holds.
+const READ_BYTES: usize = 64 << 10;
 /// How long the end of the output may lag behind the answer.
 const MARKER_LAG: Duration = Duration::from_secs(1);
 
@@ -230,6 +232,9 @@ impl Interpreter {
         let mut is_marked = false;
         let mut count = interval_at(Instant::now() + COUNT_EVERY, COUNT_EVERY);
         loop {
+            // Without room, a read takes a few bytes at a time.
+            self.inbox.reserve(READ_BYTES);
+            window.reserve(READ_BYTES);
             if let (true, [header, result]) = (is_marked, frames.as_mut_slice()) {
                 return Ok((std::mem::take(header), std::mem::take(result)));
             }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::interpreter::{Interpreter, Loss, Reply, Settings};
 
-/// A bounded set of interpreters; each is started when it is first needed and replaced when it is lost.
+/// A bounded set of interpreters; each is started when first needed and replaced when lost.
 pub struct PythonPool {
     python: PathBuf,
     settings: Settings,

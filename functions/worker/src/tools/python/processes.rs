@@ -1,4 +1,4 @@
-//! The processes that playbook code has started: found through `/proc`, stopped without a remainder.
+//! The processes that playbook code has started: found through `/proc`, stopped.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,7 @@ pub(super) async fn stop_strays(leader: Pid) -> bool {
     false
 }
 
-/// Looks at the table before a stubborn family is given up: a killed process may linger for a moment.
+/// Looks before a stubborn family is given up: a killed process may linger for a moment.
 const ROUNDS_MAX: usize = 100;
 
 /// Stops `leader`, its group, and those of its family who left the group.

@@ -574,17 +574,24 @@ class Surroundings:
 
     def __init__(self):
         self.environ = dict(os.environ)
+        self.expected = self.raw_environ()
         self.directory = os.getcwd()
         self.path = list(sys.path)
         self.recursion = sys.getrecursionlimit()
         self.mask = os.umask(0o077)
         os.umask(self.mask)
 
+    @staticmethod
+    def raw_environ():
+        """A copy of the environment, without decoding it where that can be avoided."""
+        return dict(getattr(os.environ, "_data", os.environ))
+
     def enter(self, request):
-        if os.environ != self.environ:
+        if self.raw_environ() != self.expected:
             os.environ.clear()
             os.environ.update(self.environ)
         os.environ["NOETL_COMMAND_ID"] = request["key"]
+        self.expected = self.raw_environ()
         if sys.path != self.path:
             sys.path[:] = self.path
         try:
@@ -599,14 +606,21 @@ class Surroundings:
         sys.setprofile(None)
 
 
-def fresh_streams(wire):
+def fresh_streams(wire, own=[]):
     """Text streams of our own: the code may have closed or replaced those before."""
     wire.reset()
+    try:
+        if [sys.stdin, sys.stdout, sys.stderr] == own and not any(each.closed for each in own):
+            return
+    except ValueError:
+        # A stream without its buffer does not even say that it is closed.
+        pass
     sys.stdin = open(0, "r", encoding="utf-8", errors="replace", closefd=False)
     # By lines, so that what was printed before a kill is not lost.
     sys.stdout = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
     sys.stderr = sys.stdout
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stdout
+    own[:] = [sys.stdin, sys.stdout, sys.stderr]
 
 
 def flush():

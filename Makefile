@@ -1,0 +1,57 @@
+# The menu: `make` lists it. Every job that CI runs is a target here.
+SHELL := /bin/bash
+
+# A folder for build products that outlives a checkout, used only if it exists.
+CACHE := $(wildcard $(HOME)/.cache/noetl-lambda)
+TOOLS := $(if $(CACHE),$(CACHE),$(CURDIR)/target)/tools
+ifneq ($(CACHE),)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+endif
+PRODUCTS := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
+PYYAML := 6.0.2
+CARGO_DENY := 0.20.2
+
+.PHONY: help test lint check setup release bench sim fmt
+
+help: ## Lists the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+test: setup lint release ## Installs what the tests need, then runs everything
+	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
+		cargo test --workspace --no-fail-fast
+
+setup: $(TOOLS)/venv/pyyaml-$(PYYAML) ## Installs what the tests need (idempotent, pinned)
+	@command -v sqlite3 >/dev/null || (echo "setup: installing sqlite3" && apt-get update -qq && apt-get install -y -qq sqlite3)
+	@echo "setup: ready ($(TOOLS))"
+
+$(TOOLS)/venv/pyyaml-$(PYYAML):
+	@command -v python3 >/dev/null || (echo "setup: installing python3" && apt-get update -qq && apt-get install -y -qq python3 python3-venv)
+	@echo "setup: a Python environment with PyYAML $(PYYAML), for the conformance runner"
+	python3 -m venv $(TOOLS)/venv
+	$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check pyyaml==$(PYYAML)
+	touch $@
+
+lint: ## Formatting, clippy without warnings, purity, sizes
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	.ci/purity
+	.ci/sizes
+
+check: lint $(TOOLS)/bin/cargo-deny ## lint, and licences, sources and bans of all dependencies
+	$(TOOLS)/bin/cargo-deny --all-features check --hide-inclusion-graph bans licenses sources
+
+$(TOOLS)/bin/cargo-deny:
+	@echo "check: building cargo-deny $(CARGO_DENY)"
+	CARGO_TARGET_DIR=$(PRODUCTS)/cargo-deny cargo install cargo-deny --version $(CARGO_DENY) --locked --quiet --root $(TOOLS)
+
+release: ## Builds the optimised binary
+	cargo build --release --quiet
+
+bench: release ## Measures chains and loops on the durable store; prints a table
+	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda python3 tests/bench/bench.py
+
+sim: ## Simulates SIM_SEEDS (default 20000) hostile worlds
+	SIM_SEEDS=$${SIM_SEEDS:-20000} cargo test --release -p tests --test simulation -- --nocapture
+
+fmt: ## Formats everything
+	cargo fmt --all

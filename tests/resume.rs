@@ -1,0 +1,79 @@
+//! A killed process resumes where it was, and every item has exactly one outcome.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tests::binary::{example, run, start};
+
+const ITEMS: u64 = 1_000;
+const ROUNDS: u64 = 20;
+
+/// A number that differs from round to round and from run to run.
+fn dice(round: u64) -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let mut x = (now.as_nanos() as u64) ^ (round << 32);
+    // One step of xorshift64 (G. Marsaglia, 2003): enough to spread the moments of death.
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^ (x << 17)
+}
+
+/// How often each iteration of the only loop was settled, and the execution's id.
+fn settled(store: &str) -> BTreeMap<u64, u64> {
+    let store = Connection::open(store).unwrap();
+    let mut query = store
+        .prepare(
+            "select current_index, count(*) from event
+             where event_type in ('iteration_completed', 'iteration_failed') group by 1",
+        )
+        .unwrap();
+    let rows = query.query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+fn execution_id(store: &str) -> Option<String> {
+    let store = Connection::open(store).ok()?;
+    let id: i64 =
+        store.query_row("select execution_id from execution", [], |row| row.get(0)).ok()?;
+    Some(id.to_string())
+}
+
+#[test]
+fn a_loop_that_is_killed_twenty_times_over_still_settles_each_item_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let payload = format!(r#"{{"workload": {{"item_count": {ITEMS}, "padding_bytes": 500}}}}"#);
+    let playbook = example("heavy_loop.yaml");
+    let mut killed_inside = 0;
+    for round in 0..ROUNDS {
+        let store = folder.path().join(format!("{round}.db"));
+        let store = store.to_string_lossy().into_owned();
+        let playbook = playbook.to_string_lossy();
+        let mut child =
+            start(["run", &playbook, "--json", "--store", &store, "--payload", &payload]);
+        // The moment of death: a random time after the first event is there to be lost.
+        while execution_id(&store).is_none() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        std::thread::park_timeout(Duration::from_millis(dice(round) % 250));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let Some(id) = execution_id(&store) else { panic!("round {round}: nothing was stored") };
+        let before: u64 = settled(&store).values().sum();
+        killed_inside += u64::from(before > 0 && before < ITEMS);
+
+        let resumed = run(["resume", &id, "--store", &store, "--json"]);
+        assert_eq!(resumed.code, Some(0), "round {round}, {before} settled: {}", resumed.stderr);
+        let view = resumed.json();
+        assert_eq!(view["status"], "COMPLETED", "round {round}");
+        assert_eq!(view["steps"]["validate"]["result"]["processed"], ITEMS, "round {round}");
+
+        let after = settled(&store);
+        assert_eq!(after.len() as u64, ITEMS, "round {round}: some items have no outcome");
+        let doubled: Vec<_> = after.iter().filter(|(_, count)| **count != 1).collect();
+        assert!(doubled.is_empty(), "round {round}: settled more than once: {doubled:?}");
+    }
+    println!("{killed_inside} of {ROUNDS} rounds died inside the loop");
+    assert!(killed_inside > 0, "no round died inside the loop: the test proves nothing");
+}
