@@ -20,7 +20,7 @@ fn dice(round: u64) -> u64 {
 }
 
 /// How often each iteration of the only loop was settled, and the execution's id.
-fn settled(store: &str) -> BTreeMap<u64, u64> {
+fn settled(store: &str) -> BTreeMap<i64, u64> {
     let store = Connection::open(store).unwrap();
     let mut query = store
         .prepare(
@@ -28,7 +28,8 @@ fn settled(store: &str) -> BTreeMap<u64, u64> {
              where event_type in ('iteration_completed', 'iteration_failed') group by 1",
         )
         .unwrap();
-    let rows = query.query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?)));
+    let rows = query
+        .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.unsigned_abs())));
     rows.unwrap().map(Result::unwrap).collect()
 }
 
