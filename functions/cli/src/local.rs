@@ -27,7 +27,7 @@ use engine_core::load::Readers;
 use engine_core::playbook::{Playbook, PlaybookRef, Step};
 use engine_core::ports::{Catalog as _, EventQueue as _, IdGenerator as _, PortError, Ports};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use worker::execute::Workbench;
 use worker::tools::http::{Http, HttpPolicy};
 use worker::tools::noop::Noop;
@@ -165,6 +165,10 @@ impl Local {
         };
         self.watch.over();
         self.embedded.close();
+        // Whoever stays would keep the store open, and its lock.
+        if timeout(GRACE, pumps.end()).await.is_err() {
+            tracing::warn!("a call does not end; it is left behind");
+        }
         stopped
     }
 
