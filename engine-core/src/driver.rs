@@ -7,7 +7,7 @@
 //! 6. for inputs that were delivered before, send again what their entries left pending, judged by the
 //!    state after the last read. Only then may the caller acknowledge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::debug;
@@ -93,6 +93,7 @@ impl Driver {
         let Some(first) = batch.first() else { return Ok(Handled::default()) };
         let key = first.envelope.to.clone();
         let inputs: Vec<Envelope> = batch.iter().map(|one| one.envelope.clone()).collect();
+        let mut unclear = false;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             let tail = self.ports.store.tail(&key).await?;
             let Some(decided) = self.decide(&key, tail.as_ref(), &inputs).await? else {
@@ -114,7 +115,7 @@ impl Driver {
                     facts: transition.facts,
                     state: transition.state,
                 };
-                if !self.commit(&entry).await? {
+                if !self.commit(&entry, &mut unclear).await? {
                     continue;
                 }
                 handled.seq = Some(seq);
@@ -126,7 +127,7 @@ impl Driver {
                         .await?;
                 }
             }
-            self.redrive(&key, batch, handled.seq).await?;
+            self.redrive(&key, batch, handled.seq, unclear).await?;
             return Ok(handled);
         }
         Err(DriverError::Contended(key))
@@ -188,12 +189,13 @@ impl Driver {
     }
 
     /// Commits; whether the entry is now in the log. A call without a clear answer is looked up.
-    async fn commit(&self, entry: &Entry) -> Result<bool, DriverError> {
+    async fn commit(&self, entry: &Entry, unclear: &mut bool) -> Result<bool, DriverError> {
         match self.ports.store.commit(entry).await {
             Ok(()) => Ok(true),
             Err(error) if error.kind == PortErrorKind::Conflict => Ok(false),
             Err(error) if error.kind == PortErrorKind::Unavailable => {
                 debug!(%error, key = %entry.key, seq = entry.seq, "commit without an answer");
+                *unclear = true;
                 let found = self.ports.store.entries(&entry.key, entry.seq, 1).await?;
                 match found.first().filter(|found| found.seq == entry.seq) {
                     Some(found) => Ok(found.inputs == entry.inputs && found.facts == entry.facts),
@@ -214,14 +216,16 @@ impl Driver {
         Ok(())
     }
 
-    /// Sends again what redelivered inputs may have left unsent.
+    /// Sends again what redelivered inputs may have left unsent, or a write that came through late.
     async fn redrive(
         &self,
         key: &AggregateKey,
         batch: &[Delivery],
         mine: Option<u64>,
+        unclear: bool,
     ) -> Result<(), DriverError> {
-        let again: Vec<&Delivery> = batch.iter().filter(|one| one.receive_count > 1).collect();
+        let doubtful = |one: &&Delivery| unclear || one.receive_count > 1;
+        let again: Vec<&Delivery> = batch.iter().filter(doubtful).collect();
         let ticks = batch.iter().any(|one| matches!(one.envelope.input, Input::Tick));
         let heard = batch.iter().find_map(|one| match &one.envelope.input {
             Input::LoopOpen(open) if mine != Some(1) => Some(open.heard),
@@ -301,25 +305,26 @@ impl Driver {
         else {
             return Ok(None);
         };
+        // Several runs may wait for commands of one entry; it is sent once.
+        let mut issuing = BTreeSet::new();
         for run in state.runs.values() {
             match &run.waits {
                 Waits::Command { issued_seq, .. } => {
-                    let found = self.ports.store.entries(&key, *issued_seq, 1).await?;
-                    for entry in &found {
-                        let state = State::Execution(state.clone());
-                        self.send(still_pending(outbox(entry), &state)).await?;
-                    }
+                    issuing.insert(*issued_seq);
                 }
                 Waits::Loop { key: of, .. } => {
                     if let Some(tail) = self.ports.store.tail(of).await? {
-                        self.send(Outbox {
-                            commands: frames(of, &tail.state),
-                            ..Outbox::default()
-                        })
-                        .await?;
+                        let commands = frames(of, &tail.state);
+                        self.send(Outbox { commands, ..Outbox::default() }).await?;
                     }
                 }
                 Waits::Nothing => {}
+            }
+        }
+        for seq in issuing {
+            for entry in &self.ports.store.entries(&key, seq, 1).await? {
+                let state = State::Execution(state.clone());
+                self.send(still_pending(outbox(entry), &state)).await?;
             }
         }
         self.open_again(&State::Execution(state.clone())).await?;
@@ -430,7 +435,8 @@ fn frames(key: &AggregateKey, state: &State) -> Vec<Command> {
     let State::Loop(state) = state else { return Vec::new() };
     let frames = state.pending.iter().map(|frame| {
         let (first, len, attempt) = (frame.first, frame.len, frame.attempt);
-        frame_command(key, state, &Issued { first, len, attempt, not_before_ms: 0 })
+        let not_before_ms = state.not_before_ms(frame);
+        frame_command(key, state, &Issued { first, len, attempt, not_before_ms })
     });
     frames.collect()
 }

@@ -149,7 +149,8 @@ pub(crate) fn loop_open(step: &str, collection_size: u64) -> Box<LoopOpen> {
         fail_fast: false,
         timeout_ms: 1_000,
         scope: Payload::Inline(json!({})),
-        depth: 1,
+        heard: 0,
+        note: None,
     })
 }
 

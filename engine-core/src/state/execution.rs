@@ -50,8 +50,9 @@ pub struct StepState {
     pub visits: u64,
     /// Rank by first finish, from 1; 0 before.
     pub order: u64,
-    /// The result of its newest finished run.
-    pub result: Payload,
+    /// The newest result: known from the answer on, so that rules and successors can name the step.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<Payload>,
 }
 
 /// One entry into a step that has not exited yet.
@@ -152,8 +153,13 @@ impl ExecutionState {
             Fact::StepEntered { step, run, args, .. } => self.enter(step, *run, args),
             Fact::CommandIssued { run, command } => self.wait(*run, command, at),
             Fact::Answered { run, step, outcome, .. } => {
-                self.hold(*run, at.remember(&outcome.result, 0), Waits::Nothing);
-                self.step(step).runs += 1;
+                let result = at.remember(&outcome.result, 0);
+                self.hold(*run, result.clone(), Waits::Nothing);
+                let state = self.step(step);
+                state.runs += 1;
+                if outcome.error.is_none() {
+                    state.result = Some(result);
+                }
             }
             // An attempt that is tried again was no finished execution.
             Fact::Retried { step, .. } => {
@@ -161,8 +167,11 @@ impl ExecutionState {
                 state.runs = state.runs.saturating_sub(1);
             }
             Fact::ResultSet { run, result } => {
+                let result = at.remember(result, 0);
                 if let Some(open) = self.runs.get_mut(run) {
-                    open.result = at.remember(result, 0);
+                    open.result = result.clone();
+                    let step = open.step.clone();
+                    self.step(&step).result = Some(result);
                 }
             }
             Fact::VariablesSet { values, .. } => {
@@ -185,8 +194,11 @@ impl ExecutionState {
             }
             Fact::SignalHeard { run, number, closed } => self.hear(*run, *number, closed.as_ref()),
             Fact::LoopDone { run, step, summary } => {
-                self.hold(*run, Payload::Loop(summary.clone()), Waits::Nothing);
-                self.step(step).runs += summary.total;
+                let result = Payload::Loop(summary.clone());
+                self.hold(*run, result.clone(), Waits::Nothing);
+                let state = self.step(step);
+                state.runs += summary.total;
+                state.result = Some(result);
             }
             Fact::StepExited { run, step, status, result, .. } => {
                 self.exit(*run, step, *status, at.remember(result, 0));
@@ -208,7 +220,7 @@ impl ExecutionState {
             runs: 0,
             visits: 0,
             order: 0,
-            result: Payload::Inline(serde_json::Value::Null),
+            result: None,
         })
     }
 
@@ -266,7 +278,7 @@ impl ExecutionState {
         let rank = self.finished + 1;
         let state = self.step(step);
         state.status = status;
-        state.result = result;
+        state.result = Some(result);
         if state.order == 0 {
             state.order = rank;
             self.finished = rank;

@@ -150,9 +150,7 @@ impl LoopState {
     }
 
     fn issue(&mut self, first: u64, len: u32, attempt: u32, from_ms: i64) {
-        let calls_ms = self.timeout_ms.saturating_mul(u64::from(len));
-        let wait_ms = i64::try_from(calls_ms.saturating_add(QUEUE_ALLOWANCE_MS));
-        let deadline_ms = from_ms.saturating_add(wait_ms.unwrap_or(i64::MAX));
+        let deadline_ms = from_ms.saturating_add(self.patience_ms(len));
         let frame =
             PendingFrame { first, len, attempt, deadline_after_ms: deadline_ms - self.opened_ms };
         self.next = self.next.max(first + u64::from(len));
@@ -160,6 +158,18 @@ impl LoopState {
             Ok(at) => self.pending[at] = frame,
             Err(at) => self.pending.insert(at, frame),
         }
+    }
+
+    /// How long a frame may take, the time in its queue included.
+    fn patience_ms(&self, len: u32) -> i64 {
+        let calls_ms = self.timeout_ms.saturating_mul(u64::from(len));
+        i64::try_from(calls_ms.saturating_add(QUEUE_ALLOWANCE_MS)).unwrap_or(i64::MAX)
+    }
+
+    /// Unix milliseconds before which a pending frame must not run.
+    #[must_use]
+    pub fn not_before_ms(&self, frame: &PendingFrame) -> i64 {
+        self.opened_ms + frame.deadline_after_ms - self.patience_ms(frame.len)
     }
 
     fn settle(&mut self, first: u64, attempt: u32) {

@@ -154,10 +154,9 @@ impl<'a> Turn<'a> {
             let vars = state.vars.iter().filter(|(name, _)| wanted(name));
             scope.vars = vars.map(|(name, value)| (name.clone(), value.clone())).collect();
             for name in names {
-                if let Some(found) = state.steps.get(&StepName::from(name.as_str()))
-                    && found.order > 0
-                {
-                    scope.steps.insert(name.clone(), found.result.clone());
+                let found = state.steps.get(&StepName::from(name.as_str()));
+                if let Some(result) = found.and_then(|found| found.result.clone()) {
+                    scope.steps.insert(name.clone(), result);
                 }
             }
             scope.workload = Some(state.workload.clone());

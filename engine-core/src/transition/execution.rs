@@ -423,7 +423,8 @@ impl<'a> Turn<'a> {
         let failure = state.failure.clone();
         let final_step = state.last.clone();
         let result = final_step.as_ref().and_then(|step| state.steps.get(step));
-        let result = result.map_or(Payload::Inline(Value::Null), |step| step.result.clone());
+        let result = result.and_then(|step| step.result.clone());
+        let result = result.unwrap_or(Payload::Inline(Value::Null));
         let status = if failure.is_some() { Status::Failed } else { Status::Completed };
         self.record(Fact::Finished { status, final_step, result, failure });
         Ok(())
@@ -448,10 +449,9 @@ impl<'a> Turn<'a> {
             vars.clone_from(&state.vars);
             workload.clone_from(&state.workload);
             for name in &step.names.engine {
-                if let Some(found) = state.steps.get(&StepName::from(name.as_str()))
-                    && found.order > 0
-                {
-                    steps.insert(name.clone(), found.result.clone());
+                let found = state.steps.get(&StepName::from(name.as_str()));
+                if let Some(result) = found.and_then(|found| found.result.clone()) {
+                    steps.insert(name.clone(), result);
                 }
             }
             if let Some(open) = run.and_then(|run| state.runs.get(&run)) {

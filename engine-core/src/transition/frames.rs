@@ -220,10 +220,11 @@ impl Turn<'_> {
         let mut settled = Settled::default();
         match settle(verdict)? {
             Ok(verdict) => {
-                settled.handled = verdict.matched && failed;
                 for effect in verdict.effects {
                     absorb(effect, &mut settled, outcome, &place, index, attempt);
                 }
+                // Trying again takes care of nothing yet.
+                settled.handled = verdict.matched && failed && settled.retry_after_ms.is_none();
             }
             Err(error) => {
                 let effect = Effect::Fail(error);

@@ -122,7 +122,7 @@ fn entry(key: &AggregateKey, seq: u64) -> Entry {
         runs: 1,
         visits: 1,
         order: 1,
-        result: Payload::Log { key: key.clone(), seq: 1, fact: 0, item: 0 },
+        result: Some(Payload::Log { key: key.clone(), seq: 1, fact: 0, item: 0 }),
     };
     let state = ExecutionState {
         status: Status::Running,

@@ -124,7 +124,8 @@ pub async fn write_view<W: Write + Send>(
     for (index, (name, step)) in execution.steps().into_iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         write!(out, "{comma}{}:{{\"status\":{},\"result\":", json!(name), json!(step.status))?;
-        write_payload(readers, &step.result, out).await?;
+        let nothing = Payload::Inline(Value::Null);
+        write_payload(readers, step.result.as_ref().unwrap_or(&nothing), out).await?;
         write!(out, ",\"runs\":{}}}", step.runs)?;
     }
     out.write_all(b"}")?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use api::view::{Execution, status_text};
 use engine_core::event::{Failure, Status};
 use engine_core::ids::StepName;
+use engine_core::payload::Payload;
 use engine_core::playbook::Position;
 use engine_core::playbook::diagnostic::Severity;
 use engine_core::state::StepState;
@@ -51,7 +52,7 @@ fn row(
     styles: &Styles,
 ) -> Vec<String> {
     let failed = match &step.result {
-        engine_core::payload::Payload::Loop(summary) if summary.failed > 0 => {
+        Some(Payload::Loop(summary)) if summary.failed > 0 => {
             format!("{} failed", number(summary.failed))
         }
         _ => String::new(),
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     fn step(order: u64, runs: u64, status: Status) -> StepState {
-        StepState { status, runs, visits: 1, order, result: Payload::Inline(Value::Null) }
+        StepState { status, runs, visits: 1, order, result: None }
     }
 
     #[test]
