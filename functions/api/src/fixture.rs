@@ -223,7 +223,7 @@ impl World {
             panic!("the execution has not begun")
         };
         let status = if failure.is_some() { Status::Failed } else { Status::Completed };
-        let result = state.last.as_ref().map(|step| state.steps[step].result.clone());
+        let result = state.last.as_ref().and_then(|step| state.steps[step].result.clone());
         let result = result.unwrap_or(Payload::Inline(Value::Null));
         let finished = Fact::Finished { status, final_step: state.last, result, failure };
         self.append_to_execution(at_ms, vec![finished]);
