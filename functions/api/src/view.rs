@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::timeline::count_events;
 
-/// Entries read at a time.
-const PAGE_ENTRIES: usize = 256;
+/// Entries read at a time: each may hold thousands of results.
+const PAGE_ENTRIES: usize = 16;
 
 /// Where an execution stands, results by reference.
 #[derive(Clone, Debug, PartialEq)]
