@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::ending::Ending;
 use crate::local::{Local, Stopped};
-use crate::place::Place;
+use crate::place::{Place, readers};
 use crate::playbooks::Source;
 use crate::render::{Styles, error, note, number, summary};
 
@@ -48,7 +48,7 @@ pub(crate) async fn conclude(
     stopped: anyhow::Result<Stopped>,
     wanted: Wanted<'_>,
 ) -> anyhow::Result<Ending> {
-    let readers = local.readers();
+    let readers = readers(&local.embedded);
     if let Some(path) = wanted.events {
         write_events(&readers, id, path)
             .await

@@ -107,12 +107,6 @@ impl Local {
         Ok(Self { embedded, driver, bench, ids, interpreters, watch })
     }
 
-    /// What reads values out of the store.
-    pub(crate) fn readers(&self) -> Readers {
-        let Ports { store, payloads, .. } = self.embedded.ports();
-        Readers { store, payloads }
-    }
-
     /// Begins an execution; its first entry is written when the pumps run.
     ///
     /// # Errors

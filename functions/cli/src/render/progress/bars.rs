@@ -33,6 +33,7 @@ struct Inner {
     screen: MultiProgress,
     /// One for all running steps: they may be many and short.
     spinner: ProgressBar,
+    is_turning: bool,
     running: BTreeMap<EventId, StepName>,
     loops: BTreeMap<EventId, ProgressBar>,
 }
@@ -42,13 +43,13 @@ impl Bars {
     pub(crate) fn new() -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let spinner = screen.add(ProgressBar::new_spinner().with_style(style(STEP_STYLE)));
-        spinner.enable_steady_tick(TICK);
         Self {
             inner: Mutex::new(Inner {
                 styles: Styles::stderr(),
                 notes: Notes::default(),
                 screen,
                 spinner,
+                is_turning: false,
                 running: BTreeMap::new(),
                 loops: BTreeMap::new(),
             }),
@@ -77,6 +78,10 @@ impl Inner {
     fn draw(&mut self, note: &Note) {
         match note {
             Note::Entered { run, step } => {
+                if !self.is_turning {
+                    self.spinner.enable_steady_tick(TICK);
+                    self.is_turning = true;
+                }
                 self.running.insert(*run, step.clone());
                 self.tell_running();
             }
