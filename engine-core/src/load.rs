@@ -9,8 +9,8 @@ use crate::event::{Fact, Outcome};
 use crate::payload::{LoopSummary, Payload};
 use crate::ports::{PayloadStore, PortError, PortErrorKind, StateStore};
 
-/// Entries read at a time when a loop's results are collected.
-const PAGE_ENTRIES: usize = 256;
+/// Entries read at a time when a loop's results are collected: each may hold thousands of results.
+const PAGE_ENTRIES: usize = 16;
 
 /// The two ports that hold values.
 #[derive(Clone)]

@@ -8,8 +8,8 @@ use engine_core::ids::{AggregateKey, EventId, ExecutionId};
 use engine_core::ports::{PortError, StateStore};
 use engine_core::project::{Event, expand, expanded_len};
 
-/// Entries of one log held at a time: one read for many, few enough to hold for many loops at once.
-const PAGE_ENTRIES: usize = 32;
+/// Entries of one log held at a time: one read for some, for each may hold thousands of results.
+const PAGE_ENTRIES: usize = 16;
 
 /// Reads all entries of an execution: by time, and at the same time the cause before its effect.
 ///

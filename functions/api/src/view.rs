@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use engine_core::event::{Fact, Failure, Status};
+use engine_core::event::{Fact, Failure, Status, ToolFailure};
 use engine_core::ids::{AggregateKey, EventId, ExecutionId, StepName};
 use engine_core::load::{Readers, for_each_result, load};
 use engine_core::payload::{LoopSummary, Payload};
 use engine_core::ports::{PortError, Tail};
-use engine_core::state::{ExecutionState, State, StepState};
+use engine_core::state::{ExecutionState, State, StepState, Waits};
 use serde_json::{Map, Value, json};
 
 use crate::timeline::count_events;
 
-/// Entries read at a time.
-const PAGE_ENTRIES: usize = 256;
+/// Entries read at a time: each may hold thousands of results.
+const PAGE_ENTRIES: usize = 16;
 
 /// Where an execution stands, results by reference.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +29,21 @@ pub struct Execution {
     pub failure: Option<Failure>,
     /// Unix milliseconds of its first entry.
     pub started_ms: i64,
-    /// Milliseconds from its first entry to its last.
+    /// Milliseconds from its first entry to the last one, of it or of an open loop.
     pub duration_ms: u64,
+    /// How far its open loops are.
+    pub loops: BTreeMap<StepName, LoopCount>,
+}
+
+/// How far an open loop is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LoopCount {
+    /// Iterations of it.
+    pub total: u64,
+    /// Those that have their outcome.
+    pub done: u64,
+    /// Those of them that failed.
+    pub failed: u64,
 }
 
 /// Why a view was not written.
@@ -45,14 +58,14 @@ pub enum ViewError {
 }
 
 impl Execution {
-    /// Looks an execution up; none if it is unknown.
+    /// Looks an execution up; none if it is unknown. The iterations that open loops have done count as runs.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn find(readers: &Readers, id: ExecutionId) -> Result<Option<Self>, PortError> {
         let key = AggregateKey::Execution(id);
         let tail = readers.store.tail(&key).await?;
-        let Some(Tail { seq, at_ms, state: State::Execution(state), .. }) = tail else {
+        let Some(Tail { seq, at_ms, state: State::Execution(mut state), .. }) = tail else {
             return Ok(None);
         };
         let first = readers.store.entries(&key, 1, 1).await?;
@@ -64,6 +77,7 @@ impl Execution {
             _ => None,
         });
         let (result, failure) = ends.next().unwrap_or((Payload::Inline(Value::Null), None));
+        let (loops, at_ms) = open_loops(readers, &mut state, at_ms).await?;
         Ok(Some(Self {
             execution_id: id,
             result,
@@ -71,6 +85,7 @@ impl Execution {
             started_ms,
             duration_ms: u64::try_from(at_ms.saturating_sub(started_ms)).unwrap_or(0),
             state,
+            loops,
         }))
     }
 
@@ -81,6 +96,31 @@ impl Execution {
         steps.sort_by_key(|(_, step)| (step.order == 0, step.order));
         steps
     }
+}
+
+/// How far the open loops are, and the time of the newest entry.
+async fn open_loops(
+    readers: &Readers,
+    state: &mut ExecutionState,
+    mut last_ms: i64,
+) -> Result<(BTreeMap<StepName, LoopCount>, i64), PortError> {
+    let mut loops: BTreeMap<StepName, LoopCount> = BTreeMap::new();
+    for run in state.runs.values() {
+        let Waits::Loop { key, .. } = &run.waits else { continue };
+        let tail = readers.store.tail(key).await?;
+        let Some(Tail { at_ms, state: State::Loop(open), .. }) = tail else { continue };
+        last_ms = last_ms.max(at_ms);
+        let count = loops.entry(run.step.clone()).or_default();
+        count.total += open.collection_size;
+        count.done += open.completed_count();
+        count.failed += open.failed;
+    }
+    for (step, count) in &loops {
+        if let Some(step) = state.steps.get_mut(step) {
+            step.runs += count.done;
+        }
+    }
+    Ok((loops, last_ms))
 }
 
 /// The object of an execution; none if it is unknown.
@@ -223,6 +263,34 @@ impl<W: Write> List<'_, W> {
     }
 }
 
+/// The first iteration that failed for good, in the order of the log: its index, attempt and error.
+///
+/// # Errors
+/// Those of the store.
+pub async fn first_failure(
+    readers: &Readers,
+    summary: &LoopSummary,
+) -> Result<Option<(u64, u32, ToolFailure)>, PortError> {
+    let mut from = 1;
+    loop {
+        let entries = readers.store.entries(&summary.key, from, PAGE_ENTRIES).await?;
+        let mut facts = entries.iter().flat_map(|entry| &entry.facts);
+        if let Some(found) = facts.find_map(failed_in) {
+            return Ok(Some(found));
+        }
+        match entries.last() {
+            Some(last) if entries.len() == PAGE_ENTRIES => from = last.seq + 1,
+            _ => return Ok(None),
+        }
+    }
+}
+
+fn failed_in(fact: &Fact) -> Option<(u64, u32, ToolFailure)> {
+    let Fact::FrameAnswered { first, attempt, outcomes, retried, .. } = fact else { return None };
+    let mut failed = (*first..).zip(outcomes).filter(|(index, _)| !retried.contains(index));
+    failed.find_map(|(index, outcome)| Some((index, *attempt, outcome.error.clone()?)))
+}
+
 /// Milliseconds between entry and exit of each step's runs, summed up; open runs do not count.
 ///
 /// # Errors
@@ -270,150 +338,4 @@ pub fn status_text(status: Status) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::fixture::{ID, NoPayloads, World, failure};
-
-    fn readers(world: World) -> Readers {
-        Readers { store: Arc::new(world), payloads: Arc::new(NoPayloads) }
-    }
-
-    async fn view(world: World) -> Value {
-        execution_view(&readers(world), ID).await.unwrap().unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_completed_execution_shows_every_step_in_the_order_of_finishing() {
-        let mut world = World::default();
-        world.begin(1_000);
-        world.enter(1_000, "start");
-        world.enter(1_001, "beside");
-        world.exit(1_005, "beside", Ok(json!("b")));
-        world.exit(1_010, "start", Ok(json!({"items": [1, 2]})));
-        world.end(1_012);
-        let expect = json!({
-            "execution_id": "7000000000000000001",
-            "path": "examples/world",
-            "status": "COMPLETED",
-            "result": {"items": [1, 2]},
-            "order": ["beside", "start"],
-            "steps": {
-                "beside": {"status": "COMPLETED", "result": "b", "runs": 1},
-                "start": {"status": "COMPLETED", "result": {"items": [1, 2]}, "runs": 1},
-            },
-            "duration_ms": 12,
-            "events": 16,
-        });
-        assert_eq!(view(world).await, expect);
-    }
-
-    #[tokio::test]
-    async fn a_loop_step_shows_its_aggregate_in_index_order() {
-        let mut world = World::default();
-        world.begin(1_000);
-        world.ask_for_loop(1_000, "each", 4);
-        world.run_loop(1_001, "each", 0);
-        world.answer(1_002, "each", 2, vec![Ok(json!("two")), Err(failure("ValueError", "bad"))]);
-        world.answer(1_003, "each", 0, vec![Ok(json!("zero")), Ok(json!("one"))]);
-        world.close_loop(1_004, "each");
-        world.hear_loop(1_004, "each");
-        world.end(1_005);
-        let seen = view(world).await;
-        let error = json!({"type": "ValueError", "message": "bad", "retryable": false});
-        let aggregate = json!({
-            "results": ["zero", "one", "two", {"status": "error", "error": error}],
-            "stats": {"total": 4, "success": 3, "failed": 1},
-        });
-        let step = json!({"status": "COMPLETED", "result": aggregate, "runs": 4});
-        assert_eq!(seen["steps"]["each"], step);
-        assert_eq!(seen["result"], aggregate);
-    }
-
-    #[tokio::test]
-    async fn the_aggregate_is_the_one_that_templates_see() {
-        let mut world = World::default();
-        world.begin(1_000);
-        world.ask_for_loop(1_000, "each", 3);
-        world.run_loop(1_001, "each", 3);
-        world.close_loop(1_004, "each");
-        world.hear_loop(1_004, "each");
-        let readers = readers(world);
-        let execution = Execution::find(&readers, ID).await.unwrap().unwrap();
-        let payload = execution.state.steps[&StepName::from("each")].result.as_ref().unwrap();
-        let mut written = Vec::new();
-        write_payload(&readers, payload, &mut written).await.unwrap();
-        let written: Value = serde_json::from_slice(&written).unwrap();
-        assert_eq!(written, load(&readers, payload).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_failed_execution_says_where_and_why() {
-        let mut world = World::default();
-        world.begin(1_000);
-        world.enter(1_000, "fetch");
-        world.exit(1_100, "fetch", Err(failure("HTTPError", "503 from the server")));
-        let failed = Failure {
-            step: Some("fetch".into()),
-            line: 7,
-            attempt: 2,
-            index: None,
-            error: failure("HTTPError", "503 from the server"),
-        };
-        world.finish(1_100, Some(failed));
-        let seen = view(world).await;
-        assert_eq!(seen["status"], "FAILED");
-        assert_eq!(seen["steps"]["fetch"]["status"], "FAILED");
-        assert_eq!(seen["error"]["step"], "fetch");
-        assert_eq!(seen["error"]["message"], "503 from the server");
-    }
-
-    #[test]
-    fn an_error_is_flat_and_leaves_out_what_does_not_apply() {
-        let error_of = |failure: &Failure| error(failure).to_string();
-        let cause = failure("HTTPError", "no");
-        let whole = Failure {
-            step: Some("s".into()),
-            line: 3,
-            attempt: 2,
-            index: Some(4),
-            error: cause.clone(),
-        };
-        let expect = r#"{"step":"s","line":3,"index":4,"attempt":2,"type":"HTTPError","message":"no","retryable":false}"#;
-        assert_eq!(error_of(&whole), expect);
-        let bare = Failure { error: cause, ..Failure::default() };
-        assert_eq!(error_of(&bare), r#"{"type":"HTTPError","message":"no","retryable":false}"#);
-    }
-
-    #[tokio::test]
-    async fn a_running_execution_has_no_result_yet() {
-        let mut world = World::default();
-        world.begin(1_000);
-        world.enter(1_000, "start");
-        let seen = view(world).await;
-        assert_eq!(seen["status"], "RUNNING");
-        assert_eq!(seen["result"], Value::Null);
-        assert_eq!(seen["order"], json!([]));
-        assert_eq!(seen["steps"]["start"]["status"], "RUNNING");
-        assert!(seen.get("error").is_none());
-    }
-
-    #[tokio::test]
-    async fn an_unknown_execution_has_no_view() {
-        assert_eq!(execution_view(&readers(World::default()), ID).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn durations_are_summed_over_the_runs_of_a_step() {
-        let mut world = World::default();
-        world.begin(1_000);
-        for (entered, left) in [(1_000, 1_010), (1_020, 1_025)] {
-            world.enter(entered, "start");
-            world.exit(left, "start", Ok(Value::Null));
-        }
-        world.enter(1_030, "open");
-        let durations = step_durations(&readers(world), ID).await.unwrap();
-        assert_eq!(durations, BTreeMap::from([("start".into(), 15)]));
-    }
-}
+mod tests;

@@ -16,13 +16,11 @@ use adapters::embedded::Embedded;
 use anyhow::anyhow;
 use api::view::Execution;
 use engine_core::ids::ExecutionId;
-use engine_core::load::Readers;
-use engine_core::ports::Ports;
 use tokio::runtime::Builder;
 
 use crate::args::ExecutionArgs;
 use crate::ending::invalid;
-use crate::place::Place;
+use crate::place::{Place, readers};
 
 /// Executions named when an unknown one is asked for.
 const KNOWN_SHOWN: usize = 10;
@@ -30,12 +28,6 @@ const KNOWN_SHOWN: usize = 10;
 /// Runs a command that only looks.
 fn look<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     Builder::new_current_thread().enable_all().build()?.block_on(work)
-}
-
-/// What reads values out of a store.
-fn readers(embedded: &Embedded) -> Readers {
-    let Ports { store, payloads, .. } = embedded.ports();
-    Readers { store, payloads }
 }
 
 /// Looks up the execution that the user names.

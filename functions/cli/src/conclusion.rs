@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use adapters::embedded::Embedded;
 use anyhow::Context as _;
 use api::timeline::for_each_event;
-use api::view::{Execution, step_durations, write_view};
+use api::view::{Execution, first_failure, step_durations, write_view};
 use engine_core::event::Status;
-use engine_core::ids::ExecutionId;
+use engine_core::ids::{ExecutionId, StepName};
 use engine_core::load::{Readers, load};
-use engine_core::payload::Payload;
+use engine_core::payload::{LoopSummary, Payload};
+use engine_core::state::State;
 use serde_json::{Value, json};
 
 use crate::ending::Ending;
 use crate::local::{Local, Stopped};
-use crate::place::Place;
+use crate::place::{Place, readers};
 use crate::playbooks::Source;
-use crate::render::{Styles, note, number, summary};
+use crate::render::{Styles, error, note, number, summary};
 
 /// Iterations whose results people are shown; of more they see the counts.
 const RESULTS_SHOWN: u64 = 100;
@@ -40,26 +41,30 @@ pub(crate) struct Wanted<'a> {
 /// Tells how a run went, and ends the process accordingly.
 ///
 /// # Errors
-/// If the runner broke, with how to go on; or if nothing can be read or written.
+/// If nothing can be read or written.
 pub(crate) async fn conclude(
     local: &Local,
     id: ExecutionId,
     stopped: anyhow::Result<Stopped>,
     wanted: Wanted<'_>,
 ) -> anyhow::Result<Ending> {
-    let readers = local.readers();
+    let readers = readers(&local.embedded);
     if let Some(path) = wanted.events {
         write_events(&readers, id, path)
             .await
             .with_context(|| format!("events cannot be written to `{}`", path.display()))?;
     }
-    let stopped = stopped.map_err(|error| {
-        let cause = format!("execution {id} stands still, {}", how_to_go_on(id, &wanted));
-        error.context(cause)
-    })?;
-    if stopped == Stopped::Interrupted {
-        note(format_args!("execution {id} stopped, {}", how_to_go_on(id, &wanted)));
-        return Ok(Ending::Interrupted);
+    let ending = match stopped {
+        Ok(Stopped::Ended(_)) => None,
+        Ok(Stopped::Interrupted) => Some(Ending::Interrupted),
+        Err(broken) => {
+            error(&broken);
+            Some(Ending::Failed)
+        }
+    };
+    if let Some(ending) = ending {
+        note(format_args!("execution {id} has not ended, {}", how_to_go_on(id, &wanted)));
+        return Ok(ending);
     }
     let execution = Execution::find(&readers, id).await?;
     let execution = execution.with_context(|| format!("execution {id} is not in the store"))?;
@@ -119,11 +124,37 @@ pub(crate) async fn print_summary(
         let colored = console::colors_enabled();
         write!(out, "{}", summary::failure(failure, source, colored))?;
     }
+    for (name, step) in execution.steps() {
+        if let Some(Payload::Loop(aggregate)) = &step.result
+            && aggregate.failed > 0
+        {
+            write!(out, "{}", failed_iterations(readers, name, aggregate).await?)?;
+        }
+    }
     if let (Status::Completed, Some(step)) = (execution.state.status, &execution.state.last) {
         let result = brief(readers, &execution.result).await?;
         writeln!(out, "result of `{step}`:\n{}", summary::result(&result))?;
     }
     Ok(())
+}
+
+/// What is known of the iterations of a loop that failed.
+async fn failed_iterations(
+    readers: &Readers,
+    step: &StepName,
+    aggregate: &LoopSummary,
+) -> anyhow::Result<String> {
+    let tail = readers.store.tail(&aggregate.key).await?;
+    let errors = match tail.map(|tail| tail.state) {
+        Some(State::Loop(state)) => state.errors,
+        _ => Vec::new(),
+    };
+    let mut text = summary::iterations(step, aggregate.failed, &errors);
+    let first = first_failure(readers, aggregate).await?;
+    if let Some(lines) = first.and_then(|(_, _, error)| error.traceback) {
+        text.push_str(&summary::traceback(&lines));
+    }
+    Ok(text)
 }
 
 /// A value for people: of a long loop the counts only.

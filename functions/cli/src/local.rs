@@ -27,7 +27,7 @@ use engine_core::load::Readers;
 use engine_core::playbook::{Playbook, PlaybookRef, Step};
 use engine_core::ports::{Catalog as _, EventQueue as _, IdGenerator as _, PortError, Ports};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use worker::execute::Workbench;
 use worker::tools::http::{Http, HttpPolicy};
 use worker::tools::noop::Noop;
@@ -107,12 +107,6 @@ impl Local {
         Ok(Self { embedded, driver, bench, ids, interpreters, watch })
     }
 
-    /// What reads values out of the store.
-    pub(crate) fn readers(&self) -> Readers {
-        let Ports { store, payloads, .. } = self.embedded.ports();
-        Readers { store, payloads }
-    }
-
     /// Begins an execution; its first entry is written when the pumps run.
     ///
     /// # Errors
@@ -165,6 +159,10 @@ impl Local {
         };
         self.watch.over();
         self.embedded.close();
+        // Whoever stays would keep the store open, and its lock.
+        if timeout(GRACE, pumps.end()).await.is_err() {
+            tracing::warn!("a call does not end; it is left behind");
+        }
         stopped
     }
 

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use adapters::clock::SystemClock;
 use adapters::embedded::{Embedded, Options};
 use anyhow::{Context as _, anyhow};
-use engine_core::ports::PortError;
+use engine_core::load::Readers;
+use engine_core::ports::{PortError, Ports};
 use engine_core::project::event_span;
 
 use crate::ending::invalid;
 use crate::playbooks;
+use crate::render::note;
 
 /// The store of whoever names none: in the current folder, so that each project has its own.
 pub(crate) const DEFAULT: &str = ".noetl/runs.db";
@@ -116,12 +118,20 @@ fn make_folder(path: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     // Runs are no part of a project: git is told so where they are, not in the user's own file.
+    let name = folder.display();
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(folder.join(".gitignore"), "*\n"))
         .with_context(|| {
-            let name = folder.display();
             format!("the folder `{name}` cannot be made; choose another file with `--store`")
-        })
+        })?;
+    note(format_args!("made `{name}/` for the store; git ignores it"));
+    Ok(())
+}
+
+/// What reads values out of a store.
+pub(crate) fn readers(embedded: &Embedded) -> Readers {
+    let Ports { store, payloads, .. } = embedded.ports();
+    Readers { store, payloads }
 }
 
 #[cfg(test)]

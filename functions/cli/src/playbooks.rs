@@ -1,9 +1,10 @@
 //! Playbook texts: read, checked, and reported on.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, bail};
 use engine_core::limits::PLAYBOOK_BYTES_MAX;
 use engine_core::playbook::Playbook;
 use engine_core::playbook::diagnostic::{Diagnostic, Severity};
@@ -35,14 +36,13 @@ impl Source {
     /// If it cannot be read, is no text, or is far larger than any playbook.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
-        let length = fs::metadata(path).map(|found| found.len()).unwrap_or_default();
-        if length > PLAYBOOK_BYTES_MAX as u64 {
-            return Err(anyhow!(
-                "playbook `{name}` has {length} bytes, the limit is {PLAYBOOK_BYTES_MAX}"
-            ));
-        }
-        let text = fs::read_to_string(path)
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(PLAYBOOK_BYTES_MAX as u64 + 1).read_to_string(&mut text))
             .with_context(|| format!("playbook `{name}` cannot be read"))?;
+        if text.len() > PLAYBOOK_BYTES_MAX {
+            bail!("playbook `{name}` has more than {PLAYBOOK_BYTES_MAX} bytes, which is the limit");
+        }
         Ok(Self { name, text })
     }
 
@@ -74,4 +74,25 @@ pub(crate) fn parse(text: &str) -> Result<Playbook, String> {
         let errors = diagnostics.iter().filter(|found| found.severity == Severity::Error);
         errors.map(ToString::to_string).collect::<Vec<_>>().join("; ")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_cannot_be_a_playbook_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |bytes: &[u8]| {
+            let path = folder.path().join("play.yaml");
+            std::fs::write(&path, bytes).unwrap();
+            Source::read(&path).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(read(b"kind: Playbook").unwrap().text, "kind: Playbook");
+        assert!(read(&[0xff, 0xfe]).unwrap_err().contains("UTF-8"));
+        let long = vec![b'#'; PLAYBOOK_BYTES_MAX + 1];
+        assert!(read(&long).unwrap_err().contains("which is the limit"));
+        let missing = Source::read(&folder.path().join("none.yaml")).unwrap_err();
+        assert!(format!("{missing:#}").contains("No such file"), "{missing:#}");
+    }
 }

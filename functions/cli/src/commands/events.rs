@@ -6,9 +6,10 @@ use api::timeline::Timeline;
 use clap::Args as ClapArgs;
 use engine_core::project::{Event, expand};
 
-use super::{find, look, readers, stdout, write_json};
+use super::{find, look, stdout, write_json};
 use crate::args::ExecutionArgs;
 use crate::ending::Ending;
+use crate::place::readers;
 use crate::render::{Styles, events};
 
 /// Prints everything that happened in an execution, in causal order

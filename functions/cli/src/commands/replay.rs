@@ -12,9 +12,10 @@ use engine_core::project::expand;
 use engine_core::state::State;
 use serde_json::{Value, json};
 
-use super::{find, look, readers, stdout};
+use super::{find, look, stdout};
 use crate::args::ExecutionArgs;
 use crate::ending::Ending;
+use crate::place::readers;
 use crate::render::{Styles, events, number};
 
 /// Differences that are shown of one aggregate.

@@ -94,7 +94,8 @@ enum Playbook {
 
 fn given(args: &Args) -> anyhow::Result<Playbook> {
     let path = Path::new(&args.playbook);
-    if path.is_file() {
+    // Also a pipe: a playbook may come from another program.
+    if path.exists() && !path.is_dir() {
         let source = Source::read(path).map_err(invalid)?;
         return Ok(Playbook::File(checked(source, Target::Here)?));
     }

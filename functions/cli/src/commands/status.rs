@@ -5,10 +5,11 @@ use std::io::Write as _;
 use api::view::write_view;
 use clap::Args as ClapArgs;
 
-use super::{find, look, readers, stdout};
+use super::{find, look, stdout};
 use crate::args::ExecutionArgs;
 use crate::conclusion::{print_summary, source_of};
 use crate::ending::Ending;
+use crate::place::readers;
 
 /// Shows where an execution stands, also while another process runs it
 #[derive(ClapArgs, Debug)]

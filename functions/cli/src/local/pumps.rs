@@ -36,7 +36,7 @@ const BACKOFF_MS_MAX: i64 = 5_000;
 
 type Ended = watch::Sender<Option<Status>>;
 
-/// All tasks of a run; dropped, they end at their next await.
+/// All tasks of a run.
 pub(super) struct Pumps {
     tasks: JoinSet<anyhow::Result<()>>,
     ended: watch::Receiver<Option<Status>>,
@@ -82,6 +82,11 @@ impl Pumps {
     /// Lets running calls finish and begins no others.
     pub(super) fn stop_receiving(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Ends all tasks, running calls too, and returns when they are gone.
+    pub(super) async fn end(mut self) {
+        self.tasks.shutdown().await;
     }
 
     /// Returns when the execution has ended.

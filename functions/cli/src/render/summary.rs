@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::view::{Execution, status_text};
+use api::view::{Execution, LoopCount, status_text};
 use engine_core::event::{Failure, Status};
 use engine_core::ids::StepName;
 use engine_core::payload::Payload;
@@ -41,33 +41,45 @@ pub(crate) fn summary(
     let id = styles.faint.apply_to(format!("execution {}", execution.execution_id));
     let head_row = ["step", "runs", "time", ""].map(|text| styles.faint.apply_to(text).to_string());
     let mut rows = vec![head_row.to_vec()];
-    rows.extend(execution.steps().into_iter().map(|step| row(step, durations, styles)));
+    rows.extend(execution.steps().into_iter().map(|(name, step)| {
+        let took = durations.get(name).map(|ms| duration(*ms)).unwrap_or_default();
+        vec![
+            printable(name.as_str()),
+            number(step.runs),
+            took,
+            outcome(step, execution.loops.get(name), styles),
+        ]
+    }));
     let aligns = [Align::Left, Align::Right, Align::Right, Align::Left];
     format!("{head} {path} in {took}  {id}\n{}", table(&aligns, &rows))
 }
 
-fn row(
-    (name, step): (&StepName, &StepState),
-    durations: &BTreeMap<StepName, u64>,
-    styles: &Styles,
-) -> Vec<String> {
-    let failed = match &step.result {
-        Some(Payload::Loop(summary)) if summary.failed > 0 => {
-            format!("{} failed", number(summary.failed))
-        }
-        _ => String::new(),
+/// How a step stands, and how its iterations do.
+fn outcome(step: &StepState, open: Option<&LoopCount>, styles: &Styles) -> String {
+    let (failed, total) = match (&step.result, open) {
+        (_, Some(open)) => (open.failed, Some(open.total)),
+        (Some(Payload::Loop(summary)), None) => (summary.failed, None),
+        _ => (0, None),
     };
     let mark = match step.status {
         Status::Completed => styles.good.apply_to("✔"),
         Status::Running => styles.odd.apply_to("…"),
         Status::Failed | Status::Cancelled => styles.bad.apply_to("✘"),
     };
-    vec![
-        printable(name.as_str()),
-        number(step.runs),
-        durations.get(name).map(|ms| duration(*ms)).unwrap_or_default(),
-        format!("{mark} {}", styles.bad.apply_to(failed)),
-    ]
+    let mut parts = vec![mark.to_string()];
+    parts.extend(total.map(|total| format!("of {}", number(total))));
+    if failed > 0 {
+        parts.push(styles.bad.apply_to(format!("{} failed", number(failed))).to_string());
+    }
+    parts.join(" ")
+}
+
+/// The first failed iterations of a step, in the words that its loop has kept.
+pub(crate) fn iterations(step: &StepName, failed: u64, errors: &[String]) -> String {
+    let step = printable(step.as_str());
+    let head = format!("  {} failed iterations of `{step}`, first of all:\n", number(failed));
+    let lines = errors.iter().map(|error| format!("    {}\n", cut(&printable(error))));
+    std::iter::once(head).chain(lines).collect()
 }
 
 /// A result as indented JSON, cut to a screenful.
@@ -103,20 +115,28 @@ pub(crate) fn failure(failure: &Failure, source: Option<&Source>, colored: bool)
         }
         None => format!("  × {message}\n"),
     };
-    if let Some(traceback) = &failure.error.traceback {
-        text.push_str("  traceback:\n");
-        for line in printable(traceback).lines() {
-            text.extend(["    ", line, "\n"]);
-        }
+    if let Some(lines) = &failure.error.traceback {
+        text.push_str(&traceback(lines));
     }
     text
 }
 
-/// `step `fetch`, iteration 3, attempt 2: HTTPError: ...`
+/// The user's own lines of a traceback.
+pub(crate) fn traceback(lines: &str) -> String {
+    let lines = printable(lines);
+    let lines = lines.lines().flat_map(|line| ["    ", line, "\n"]);
+    std::iter::once("  traceback:\n").chain(lines).collect()
+}
+
+/// `step `fetch`, iteration 3, attempt 2: HTTPError: ...`; the place once, also if the message has it.
 fn describe(failure: &Failure) -> String {
     let mut place = Vec::new();
     if let Some(step) = &failure.step {
-        place.push(format!("step `{step}`"));
+        let name = format!("step `{step}`");
+        if failure.error.message.contains(&name) {
+            return format!("{}: {}", failure.error.kind, failure.error.message);
+        }
+        place.push(name);
     }
     if let Some(index) = failure.index {
         place.push(format!("iteration {index}"));
@@ -138,90 +158,4 @@ fn step_position(source: &Source, line: u32) -> Position {
 }
 
 #[cfg(test)]
-mod tests {
-    use engine_core::event::ToolFailure;
-    use engine_core::ids::ExecutionId;
-    use engine_core::payload::Payload;
-    use engine_core::playbook::PlaybookRef;
-    use engine_core::state::ExecutionState;
-    use serde_json::json;
-
-    use super::*;
-
-    fn step(order: u64, runs: u64, status: Status) -> StepState {
-        StepState { status, runs, visits: 1, order, result: None }
-    }
-
-    #[test]
-    fn a_summary_lists_the_steps_as_they_finished() {
-        let reference = PlaybookRef { path: "examples/x".to_owned(), hash: String::new() };
-        let nothing = Payload::Inline(Value::Null);
-        let mut state = ExecutionState::begin(&reference, nothing.clone(), BTreeMap::new());
-        state.status = Status::Failed;
-        state.steps = BTreeMap::from([
-            ("start".into(), step(1, 1, Status::Completed)),
-            ("each".into(), step(2, 1_000, Status::Completed)),
-            ("broken".into(), step(3, 1, Status::Failed)),
-        ]);
-        let execution = Execution {
-            execution_id: ExecutionId(42),
-            state: Box::new(state),
-            result: nothing,
-            failure: None,
-            started_ms: 0,
-            duration_ms: 1_250,
-        };
-        let durations =
-            BTreeMap::from([("start".into(), 3), ("each".into(), 1_200), ("broken".into(), 47)]);
-        let expect = "\
-✘ FAILED examples/x in 1.2 s  execution 42
-  step     runs   time
-  start       1   3 ms  ✔
-  each    1 000  1.2 s  ✔
-  broken      1  47 ms  ✘
-";
-        assert_eq!(summary(&execution, &durations, &Styles::plain()), expect);
-    }
-
-    #[test]
-    fn a_long_result_is_cut_to_a_screenful() {
-        assert_eq!(result(&json!({"a": 1})), "  {\n    \"a\": 1\n  }");
-        let shown = result(&json!((0..100).collect::<Vec<_>>()));
-        assert_eq!(shown.lines().count(), RESULT_LINES);
-        assert!(shown.ends_with("  … 79 more lines"), "{shown}");
-        let wide = result(&json!("ü".repeat(500)));
-        assert!(wide.chars().count() < 200 && wide.ends_with('…'), "{wide}");
-    }
-
-    #[test]
-    fn a_failure_shows_the_place_the_words_and_the_traceback() {
-        let text = "workflow:\n  - step: start\n  - step: fetch\n    tool: {kind: python}\n";
-        let source = Source { name: "play.yaml".to_owned(), text: text.to_owned() };
-        let error = ToolFailure {
-            kind: "ValueError".to_owned(),
-            message: "bad \u{1b}[2Jinput".to_owned(),
-            traceback: Some("line 3, in main\n    raise ValueError".to_owned()),
-            ..ToolFailure::default()
-        };
-        let failed =
-            Failure { step: Some("fetch".into()), line: 3, attempt: 2, index: Some(4), error };
-        let shown = failure(&failed, Some(&source), false);
-        let expect = "  \
-× step `fetch`, iteration 4, attempt 2: ValueError: bad [2Jinput
-   ╭─[play.yaml:3:3]
- 2 │   - step: start
- 3 │   - step: fetch
-   ·   ──────┬──────
-   ·         ╰── this step
- 4 │     tool: {kind: python}
-   ╰────
-  traceback:
-    line 3, in main
-        raise ValueError
-";
-        assert_eq!(shown, expect);
-        let bare = Failure { step: None, line: 0, attempt: 0, index: None, ..failed };
-        let shown = failure(&bare, Some(&source), false);
-        assert!(shown.starts_with("  × ValueError: bad"), "{shown}");
-    }
-}
+mod tests;

@@ -23,11 +23,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One `SQLite` database, of a file or in memory.
 ///
-/// Fields go in order: the writer's connection closes before the lock is given back.
+/// Fields go in order: the writer's connection closes after those that read, because only it can leave
+/// one whole file behind, and before the lock is given back.
 pub(crate) struct Database {
     name: String,
-    writer: Option<Writer>,
     readers: Option<Readers>,
+    writer: Option<Writer>,
     _lock: Option<File>,
 }
 

@@ -1,12 +1,13 @@
 //! Progress for a person at a terminal: a line for what is done, a bar for each loop under way.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use engine_core::event::Entry;
 use engine_core::ids::{EventId, StepName};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::{Count, Note, Notes, Styles, exit_line, retry_line};
 use crate::local::Watch;
@@ -18,7 +19,7 @@ const TICK: Duration = Duration::from_millis(100);
 const RUNNING_CHARS: usize = 70;
 
 const LOOP_STYLE: &str =
-    "  {prefix} [{bar:28.cyan/blue}] {human_pos}/{human_len}  {per_sec:.dim}  {msg}ETA {eta}";
+    "  {prefix} [{bar:28.cyan/blue}] {human_pos}/{human_len}  {rate:.dim}  {msg}ETA {eta}";
 const STEP_STYLE: &str = "{spinner:.cyan} {msg} {elapsed:.dim}";
 
 /// Draws on standard error, and leaves nothing but the lines behind.
@@ -32,6 +33,7 @@ struct Inner {
     screen: MultiProgress,
     /// One for all running steps: they may be many and short.
     spinner: ProgressBar,
+    is_turning: bool,
     running: BTreeMap<EventId, StepName>,
     loops: BTreeMap<EventId, ProgressBar>,
 }
@@ -41,13 +43,13 @@ impl Bars {
     pub(crate) fn new() -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let spinner = screen.add(ProgressBar::new_spinner().with_style(style(STEP_STYLE)));
-        spinner.enable_steady_tick(TICK);
         Self {
             inner: Mutex::new(Inner {
                 styles: Styles::stderr(),
                 notes: Notes::default(),
                 screen,
                 spinner,
+                is_turning: false,
                 running: BTreeMap::new(),
                 loops: BTreeMap::new(),
             }),
@@ -76,6 +78,10 @@ impl Inner {
     fn draw(&mut self, note: &Note) {
         match note {
             Note::Entered { run, step } => {
+                if !self.is_turning {
+                    self.spinner.enable_steady_tick(TICK);
+                    self.is_turning = true;
+                }
                 self.running.insert(*run, step.clone());
                 self.tell_running();
             }
@@ -100,9 +106,13 @@ impl Inner {
     }
 
     fn advance(&mut self, run: EventId, count: &Count) {
+        // The bar says more than the spinner could.
+        if self.running.remove(&run).is_some() {
+            self.tell_running();
+        }
         let bar = self.loops.entry(run).or_insert_with(|| {
             let bar = ProgressBar::new(count.total)
-                .with_style(style(LOOP_STYLE).progress_chars("━╸─"))
+                .with_style(style(LOOP_STYLE).progress_chars("━╸─").with_key("rate", rate))
                 .with_prefix(printable(count.step.as_str()));
             self.screen.insert_before(&self.spinner, bar)
         });
@@ -122,6 +132,12 @@ impl Inner {
         // Progress that nobody can read is no reason to stop.
         let _ = self.screen.println(line);
     }
+}
+
+/// Items per second, without the decimals that nobody reads.
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // A screen that cannot be written to has gone.
+    let _ = write!(out, "{:.0}/s", state.per_sec());
 }
 
 /// A style of this file; the default one if it could not be read, which a test rules out.
