@@ -342,7 +342,7 @@ impl Driver {
             recent.remove(key);
             return;
         }
-        if loaded.len() > 0 {
+        if !loaded.is_empty() {
             recent.insert(key.clone(), loaded);
         }
         while recent.len() > CACHED_AGGREGATES_MAX {

@@ -246,8 +246,8 @@ fn of_loop<'a>(fact: &'a Fact, each: &mut impl FnMut(Line<'a>)) {
         Fact::LoopClosed { step, summary } => {
             let all_failed = summary.total > 0 && summary.failed == summary.total;
             let status = if all_failed { "FAILED" } else { "COMPLETED" };
-            let stats = json!({"stats": summary.stats()});
-            each(Line::new("iterator_completed", status, step.as_str()).with(stats));
+            let counts = json!({"stats": summary.stats()});
+            each(Line::new("iterator_completed", status, step.as_str()).with(counts));
         }
         _ => {}
     }

@@ -81,15 +81,12 @@ impl<'a> Turn<'a> {
             vars,
         };
         self.record(started);
-        match failure {
-            Some(error) => {
-                self.record(Fact::Failed { failure: Failure { error, ..Failure::default() } });
-            }
-            None => {
-                let args = workload::flat(&start.payload).into_iter();
-                let args = args.map(|(name, value)| (name, Payload::Inline(value))).collect();
-                self.enter(&entry, args, None)?;
-            }
+        if let Some(error) = failure {
+            self.record(Fact::Failed { failure: Failure { error, ..Failure::default() } });
+        } else {
+            let args = workload::flat(&start.payload).into_iter();
+            let args = args.map(|(name, value)| (name, Payload::Inline(value))).collect();
+            self.enter(&entry, args, None)?;
         }
         self.quiesce()
     }

@@ -152,7 +152,7 @@ impl Turn<'_> {
         let Some(state) = self.looping() else { return Ok(()) };
         let (step, fail_fast, is_stopped) = (state.step.clone(), state.fail_fast, state.stopped);
         let (mut retries, mut handled) = (BTreeMap::new(), Vec::new());
-        let (mut signals, mut stop) = (Vec::new(), false);
+        let (mut signals, mut gives_up) = (Vec::new(), false);
         for (index, outcome) in (frame.first..).zip(&mut outcomes) {
             let settled = self.consult_item(index, frame.attempt, outcome)?;
             if let Some(delay_ms) = settled.retry_after_ms.filter(|_| !is_stopped) {
@@ -162,7 +162,7 @@ impl Turn<'_> {
                 handled.push(index);
             }
             let failed = outcome.error.is_some() && !retries.contains_key(&index);
-            stop |= settled.stop || (fail_fast && failed && !settled.handled);
+            gives_up |= settled.stop || (fail_fast && failed && !settled.handled);
             signals.extend(settled.signals);
         }
         for outcome in &mut outcomes {
@@ -187,7 +187,7 @@ impl Turn<'_> {
             let attempt = frame.attempt + 1;
             self.issue_frame(Issued { first, len: 1, attempt, not_before_ms });
         }
-        if stop {
+        if gives_up {
             self.record(Fact::LoopStopped { reason: "an iteration failed".to_owned() });
         }
         Ok(())

@@ -173,6 +173,7 @@ impl Bench {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every tool of these tests has one shape")]
 fn fine(_: &str, index: u64, _: u32) -> Result<Value, &'static str> {
     Ok(json!({"n": index}))
 }
@@ -189,10 +190,22 @@ fn start_breaks(step: &str, _: u64, _: u32) -> Result<Value, &'static str> {
     if step == "start" { Err("no") } else { Ok(json!(1)) }
 }
 
+const NOOP: &str = "tool: { kind: noop }";
+
+/// What it is, the workflow, the tool, and how it ends.
+type Case = (&'static str, String, Tool, &'static str);
+
+fn check(cases: Vec<Case>) {
+    for (name, workflow, tool, expect) in cases {
+        let bench = Bench::run(&workflow, &json!({}), tool);
+        assert_eq!(bench.summary(), expect, "{name}\n{:#?}", bench.state().failure);
+        bench.prove();
+    }
+}
+
 #[test]
-fn one_workflow_one_ending() {
-    const NOOP: &str = "tool: { kind: noop }";
-    let cases: Vec<(&str, String, Tool, &str)> = vec![
+fn chains_and_fan_out_end_when_nothing_is_open() {
+    check(vec![
         (
             "a chain runs in order",
             format!(
@@ -210,6 +223,12 @@ fn one_workflow_one_ending() {
             fine,
             "start:1:Completed a:1:Completed b:1:Completed c:2:Completed Completed",
         ),
+    ]);
+}
+
+#[test]
+fn failures_end_continue_route_or_are_tried_again() {
+    check(vec![
         (
             "a failure ends the execution",
             format!("workflow:\n- {{ step: start, {NOOP}, next: b }}\n- {{ step: b, {NOOP} }}\n"),
@@ -243,6 +262,12 @@ fn one_workflow_one_ending() {
             // `b` has no rule for its own first two failures.
             "start:1:Completed b:1:Failed Failed",
         ),
+    ]);
+}
+
+#[test]
+fn loops_settle_every_item_and_close_once() {
+    check(vec![
         (
             "a sequential loop",
             format!(
@@ -285,6 +310,12 @@ fn one_workflow_one_ending() {
             broken,
             "start:1:Failed Failed",
         ),
+    ]);
+}
+
+#[test]
+fn loops_in_frames_and_with_rules_per_item() {
+    check(vec![
         (
             "a parallel loop of many in frames",
             format!(
@@ -305,12 +336,7 @@ fn one_workflow_one_ending() {
             fine,
             "start:2:Completed b:1:Completed c:1:Completed Completed",
         ),
-    ];
-    for (name, workflow, tool, expect) in cases {
-        let bench = Bench::run(&workflow, &json!({}), tool);
-        assert_eq!(bench.summary(), expect, "{name}\n{:#?}", bench.state().failure);
-        bench.prove();
-    }
+    ]);
 }
 
 #[test]
