@@ -56,7 +56,7 @@ fn a_playbook_that_cannot_run_is_refused_with_its_place_and_its_cure() {
             playbook(
                 "workflow:\n  - { step: start, tool: { kind: noop }, args: { a: \"{{ 1 + }}\" } }\n",
             ),
-            &["3", "template"],
+            &["5:61", "template"],
         ),
         (
             "an unknown filter",

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::event::{Entry, Fact, Outcome, Status};
 use crate::ids::{AggregateKey, EventId, StepName};
 use crate::payload::Payload;
+use crate::state::State;
 
 /// One event as people and programs see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -104,13 +105,19 @@ fn event(entry: &Entry, event_id: EventId, parent: Option<EventId>, line: Line<'
         AggregateKey::Loop { step, event_id, .. } => (Some(step.to_string()), Some(*event_id)),
         AggregateKey::Execution(_) => (None, None),
     };
+    let node_name = match &entry.state {
+        State::Execution(state) if line.event_type.starts_with("playbook.") => {
+            state.playbook.path.clone()
+        }
+        _ => line.node.to_owned(),
+    };
     Event {
         execution_id: entry.execution_id().to_string(),
         event_id,
         parent_event_id: parent,
         at_ms: entry.at_ms,
         event_type: line.event_type,
-        node_name: line.node.to_owned(),
+        node_name,
         node_type: line.kind.map(str::to_owned),
         status: line.status,
         loop_name,
