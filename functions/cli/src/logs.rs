@@ -9,7 +9,10 @@ const DEFAULT_FILTER: &str = "warn,event_handler=off";
 pub(crate) fn init() {
     let filter = EnvFilter::try_from_env("NOETL_LOG")
         .unwrap_or_else(|_unset_or_wrong| EnvFilter::new(DEFAULT_FILTER));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(console::colors_enabled_stderr())
+        .with_writer(std::io::stderr);
     if std::env::var("NOETL_LOG_FORMAT").is_ok_and(|format| format == "json") {
         subscriber.json().init();
     } else {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use engine_core::driver::{Delivery, Driver, DriverError, Handled};
 use engine_core::ids::AggregateKey;
 use engine_core::limits::BATCH_INPUTS_MAX;
-use tracing::error;
+use tracing::{debug, error};
 
 /// Handles a batch of any aggregates, and returns the indexes that must be delivered again, ascending.
 ///
@@ -46,8 +46,17 @@ async fn fold(driver: &Driver, group: &[Delivery]) -> usize {
 /// Those of [`Driver::handle`]: the deliveries must stay on their queue.
 pub async fn handle_group(driver: &Driver, group: &[Delivery]) -> Result<Handled, DriverError> {
     let handled = driver.handle(group).await;
-    if let (Err(problem), Some(first)) = (&handled, group.first()) {
-        error!(
+    let Some(first) = group.first() else { return handled };
+    match &handled {
+        Ok(Handled { seq, ignored, .. }) => debug!(
+            execution.id = %first.envelope.to.execution_id(),
+            aggregate.key = %first.envelope.to,
+            entry.seq = seq,
+            input.count = group.len(),
+            input.ignored = ignored.len(),
+            "inputs handled"
+        ),
+        Err(problem) => error!(
             error = problem as &dyn std::error::Error,
             execution.id = %first.envelope.to.execution_id(),
             aggregate.key = %first.envelope.to,
@@ -55,7 +64,7 @@ pub async fn handle_group(driver: &Driver, group: &[Delivery]) -> Result<Handled
             input.count = group.len(),
             input.receives = first.receive_count,
             "inputs not handled; they stay on their queue"
-        );
+        ),
     }
     handled
 }

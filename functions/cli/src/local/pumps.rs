@@ -17,7 +17,7 @@ use event_handler::handler::handle_group;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{debug, warn};
 use worker::handler;
 
 use super::{Local, Stopped};
@@ -196,7 +196,10 @@ async fn pump_commands(
         };
         let Some(one) = received.into_iter().next() else { return Ok(()) };
         match handler::handle(&local.bench, &one.body, &*local.embedded.events).await {
-            Ok(()) => queue.delete([one.receipt]),
+            Ok(()) => {
+                queue.delete([one.receipt]);
+                debug!(command.id = %one.body.id, step.name = %one.body.step, "command answered");
+            }
             Err(error) => queue.release(one.receipt, backoff_ms(one.receive_count), &chain(&error)),
         }
     }
