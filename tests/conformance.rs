@@ -1,5 +1,11 @@
 //! The conformance runner against the real program, when the shared fixtures are there.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a failed call is a failed test; figures are for readers of the log"
+)]
+
 use std::process::Command;
 
 use tests::binary::{program, root};

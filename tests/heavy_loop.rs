@@ -1,5 +1,11 @@
 //! The state of a loop stays tiny at every moment, and holds neither results nor items.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a failed call is a failed test; figures are for readers of the log"
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

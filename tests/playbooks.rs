@@ -1,5 +1,10 @@
 //! Every example runs, and its expanded event log is a snapshot.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed call is a failed test; figures are for readers of the log"
+)]
+
 use std::fmt::Write as _;
 
 use rusqlite::Connection;

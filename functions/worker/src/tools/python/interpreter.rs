@@ -20,7 +20,7 @@ use super::processes::{started_by, stop_all, stop_strays};
 use crate::output::Capture;
 
 /// The program that the interpreter runs.
-const RUNNER: &str = include_str!("runner.py");
+const RUNNER: &str = concat!(include_str!("contract.py"), include_str!("runner.py"));
 /// How often the processes of a running call are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
 /// Bytes that one read may take: what a pipe holds.
