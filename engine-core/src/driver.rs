@@ -13,13 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::debug;
 
 use crate::command::Command;
-use crate::event::{Entry, Envelope, Fact, IgnoreReason, Input, LoopOpen, Status};
+use crate::event::{
+    Closing, Entry, Envelope, Fact, IgnoreReason, Input, LoopOpen, LoopSignal, Signal, Status,
+};
 use crate::ids::{AggregateKey, EventId, ExecutionId, InputId, snowflake_floor};
 use crate::limits::{
     CACHED_AGGREGATES_MAX, COMMIT_ATTEMPTS_MAX, LOADED_VALUES_MAX, LOADS_MAX, REDRIVE_ENTRIES,
 };
 use crate::load::{Readers, load};
-use crate::payload::Payload;
+use crate::payload::{LoopSummary, Payload};
 use crate::playbook::{Playbook, PlaybookRef};
 use crate::ports::{PortError, PortErrorKind, Ports, Tail};
 use crate::state::{LoopState, State, Waits};
@@ -97,6 +99,7 @@ impl Driver {
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             let tail = self.ports.store.tail(&key).await?;
             let Some(decided) = self.decide(&key, tail.as_ref(), &inputs).await? else {
+                self.decline(&key, &inputs).await?;
                 return Ok(unknown(&inputs));
             };
             let Decided { transition, seq, at_ms, event_id } = decided;
@@ -186,6 +189,23 @@ impl Driver {
             }
             _ => false,
         })
+    }
+
+    /// Tells a failing execution that a loop it waits for will never begin.
+    async fn decline(&self, key: &AggregateKey, inputs: &[Envelope]) -> Result<(), DriverError> {
+        let asked = inputs.iter().find_map(|envelope| match &envelope.input {
+            Input::LoopOpen(open) => Some(open.collection_size),
+            _ => None,
+        });
+        let Some(skipped) = asked else { return Ok(()) };
+        match self.ports.store.tail(&key.execution()).await? {
+            Some(Tail { state: State::Execution(state), .. })
+                if state.run_of_loop(key).is_some() =>
+            {
+                Ok(self.ports.events.send(&[never_began(key, skipped)]).await?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Commits; whether the entry is now in the log. A call without a clear answer is looked up.
@@ -413,6 +433,16 @@ fn unwanted(key: &AggregateKey) -> Envelope {
     let reason = "the execution ended before the loop began".to_owned();
     let id = InputId(format!("{key}:unwanted"));
     Envelope { id, to: key.clone(), input: Input::Cancel { reason } }
+}
+
+/// The first and last signal of a loop that has no log.
+fn never_began(key: &AggregateKey, skipped: u64) -> Envelope {
+    let summary = LoopSummary { key: key.clone(), total: 0, failed: 0 };
+    let closing = Closing { summary, errors: Vec::new(), handled: 0, skipped };
+    let signal =
+        LoopSignal { from: key.clone(), number: 1, signal: Signal::Closed(closing) };
+    let id = InputId(format!("{key}:declined"));
+    Envelope { id, to: key.execution(), input: Input::LoopSignal(signal) }
 }
 
 /// What of an outbox is still awaited; messages always are, for their receivers know copies.

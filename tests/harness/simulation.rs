@@ -1,0 +1,172 @@
+//! A hostile world for the real engine: one seed is one world, and the same world every time.
+//!
+//! # Layout
+//!
+//! * `world`: time, queues, log, objects. `queue`: the manners of SQS. `ports`: the engine's view of it.
+//! * `shell`: event handler, worker, sweeper, clients, around the real [`engine_core::driver::Driver`].
+//! * `executor`: polls one task at a time; every await of a port may be the last of its task.
+//! * `fault`: what goes wrong, how likely, how often it did. `mutant`: engines broken on purpose.
+//! * `plan`, `tool`: playbooks drawn by chance, and what they must come to.
+//! * `check`: what must hold after every step. `verdict`: what must hold at the end.
+//!
+//! Nothing else is simulated: parser, templates, transitions, driver and loading are the real ones.
+
+mod check;
+mod executor;
+mod fault;
+mod mutant;
+mod plan;
+mod ports;
+mod queue;
+mod rng;
+mod shell;
+mod tool;
+mod verdict;
+mod world;
+
+use std::sync::Arc;
+
+use engine_core::event::Fact;
+use engine_core::ids::ExecutionId;
+use engine_core::playbook::parse::parse;
+
+pub use self::check::Violation;
+pub use self::fault::{Actor, Coverage, Fault, Site};
+pub use self::mutant::Mutant;
+
+use self::executor::Executor;
+use self::plan::Plan;
+use self::world::{BEGINNING_MS, Sim, Subject, Wake, World};
+
+/// What became of one world.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was wrong, if anything was.
+    pub violation: Option<Violation>,
+    /// A number that stands for everything that happened, in its order.
+    pub trace: u64,
+    /// What it met.
+    pub coverage: Coverage,
+    /// What happened, in words, if that was asked for.
+    pub timeline: Vec<String>,
+    /// Entries committed.
+    pub commits: u64,
+    /// Tools called.
+    pub calls: u64,
+    /// Virtual milliseconds from the first thing that happened to the last.
+    pub took_ms: i64,
+}
+
+/// Runs the world of a seed to its end, or to its first violation.
+#[must_use]
+pub fn run(seed: u64, mutant: Option<Mutant>) -> Report {
+    live(seed, mutant, false)
+}
+
+/// As [`run`], with a line for everything that happens.
+#[must_use]
+pub fn replay(seed: u64, mutant: Option<Mutant>) -> Report {
+    live(seed, mutant, true)
+}
+
+fn live(seed: u64, mutant: Option<Mutant>, tell: bool) -> Report {
+    let mut world = World::new(seed, mutant);
+    if tell {
+        world.timeline = Some(Vec::new());
+    }
+    populate(&mut world);
+    let sim = Sim::new(world);
+    if sim.lock().violation.is_none() {
+        Executor::new(&sim).run();
+    }
+    if sim.lock().violation.is_none() {
+        let verdict = verdict::judge(&sim);
+        sim.lock().check(verdict);
+    }
+    let mut world = sim.lock();
+    Report {
+        violation: world.violation.take(),
+        trace: world.trace,
+        coverage: std::mem::take(&mut world.coverage),
+        timeline: world.timeline.take().unwrap_or_default(),
+        commits: world.checks.commits,
+        calls: world.checks.calls,
+        took_ms: world.now_ms - BEGINNING_MS,
+    }
+}
+
+/// Draws playbooks, and the moments of what comes from outside.
+fn populate(world: &mut World) {
+    let count = 1 + usize::from(world.rng.below(4) == 0);
+    for number in 0..count {
+        let plan = Plan::draw(&mut world.rng, &format!("simulated/{number}"));
+        world.note(|| format!("PLAYBOOK {number}\n{}", plan.text));
+        let parsed = parse(&plan.text);
+        let Some(playbook) = parsed.playbook else {
+            let found = parsed.diagnostics.first().map(|found| found.message.clone());
+            world.fail("parser", found.unwrap_or_default());
+            return;
+        };
+        for shape in &plan.shapes {
+            world.coverage.met(*shape);
+        }
+        let id = ExecutionId(1_000 + i64::try_from(number).unwrap_or(0));
+        let Plan { tools, expected, .. } = plan;
+        let playbook = Arc::new(playbook);
+        world.subjects.push(Subject { id, playbook, tools, expected, cancelled: false });
+        let start_ms = world.now_ms + world.rng.span_ms(0, 2_000);
+        world.schedule(start_ms, Wake::Start(number));
+        if world.rng.below(6) == 0 {
+            let cancel_ms = start_ms + world.rng.span_ms(0, 20_000);
+            world.schedule(cancel_ms, Wake::Cancel(number));
+        }
+    }
+    let troubled_ms = *world.rng.pick(&[5_000, 60_000, 600_000, 1_800_000]);
+    let heal_ms = world.now_ms + world.rng.span_ms(troubled_ms / 2, troubled_ms);
+    for _ in 0..world.odds.restarts {
+        let at_ms = world.now_ms + world.rng.span_ms(100, troubled_ms / 2);
+        world.schedule(at_ms, Wake::Restart);
+    }
+    world.schedule(heal_ms, Wake::Heal);
+    let sweep_ms = world.now_ms + world.rng.span_ms(1, 60_000);
+    world.schedule(sweep_ms, Wake::Sweep);
+}
+
+/// A fact in a few words.
+fn brief(fact: &Fact) -> String {
+    match fact {
+        Fact::Started { .. } => "started".to_owned(),
+        Fact::StepEntered { step, run, .. } => format!("enter {step} ({run})"),
+        Fact::CommandIssued { command, .. } => {
+            format!("issue {} attempt {}", command.id, command.attempt)
+        }
+        Fact::Answered { command_id, attempt, outcome, .. } => {
+            let end = if outcome.error.is_some() { "error" } else { "ok" };
+            format!("answer {command_id} attempt {attempt}: {end}")
+        }
+        Fact::Retried { command_id, delay_ms, .. } => format!("retry {command_id} in {delay_ms} ms"),
+        Fact::LoopRequested { key, open, .. } => {
+            format!("ask for {key} over {}", open.collection_size)
+        }
+        Fact::SignalHeard { run, number, .. } => format!("hear {number} of {run}"),
+        Fact::LoopDone { summary, .. } => format!("loop done {}", summary.stats()),
+        Fact::StepExited { step, status, .. } => format!("exit {step}: {status:?}"),
+        Fact::Finished { status, .. } => format!("FINISHED {status:?}"),
+        Fact::LoopOpened { open } => format!("open over {}", open.collection_size),
+        Fact::FrameIssued { first, len, attempt, .. } => format!("issue [{first}; {len}]@{attempt}"),
+        Fact::FrameAnswered { first, len, attempt, outcomes, retried, .. } => {
+            let failed = outcomes.iter().filter(|outcome| outcome.error.is_some()).count();
+            format!("answer [{first}; {len}]@{attempt}: {failed} failed, retry {retried:?}")
+        }
+        Fact::SignalSent { signal } => format!("signal {}", signal.number),
+        Fact::LoopStopped { reason } => format!("stop: {reason}"),
+        Fact::LoopClosed { summary, .. } => format!("CLOSED {}", summary.stats()),
+        Fact::StopSent { key, .. } => format!("stop {key}"),
+        Fact::Failed { failure } => format!("failed: {}", failure.error.message),
+        Fact::Ignored { input, reason } => format!("ignore {input}: {reason:?}"),
+        Fact::ResultSet { .. }
+        | Fact::VariablesSet { .. }
+        | Fact::Saved { .. }
+        | Fact::Routed { .. } => "rule".to_owned(),
+    }
+}

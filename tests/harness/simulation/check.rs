@@ -1,0 +1,457 @@
+//! What must hold after every committed entry, every call of a tool, every message and every
+//! acknowledgement. Keeps its own books, so that a broken store cannot fool it.
+
+mod fact;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use engine_core::command::Command;
+use engine_core::driver::outbox;
+use engine_core::event::{Answer, Entry, Envelope, Input, LoopOpen, Status};
+use engine_core::ids::{AggregateKey, CommandId, EventId, InputId};
+use engine_core::limits::{LOOP_STATE_BYTES_MAX, REDRIVE_ENTRIES};
+use engine_core::payload::LoopSummary;
+use engine_core::project::event_span;
+use engine_core::state::{At, State, Waits};
+
+use super::fault::Fault;
+use super::queue::Received;
+use super::tool::PROOF;
+use super::world::Carried;
+
+/// Bytes of an item of `DynamoDB`, the narrowest store of entries.
+const ENTRY_BYTES_MAX: usize = 400 << 10;
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    /// Such as `I-7`.
+    pub invariant: &'static str,
+    /// What was found.
+    pub detail: String,
+}
+
+impl Violation {
+    pub(crate) fn new(invariant: &'static str, detail: impl Into<String>) -> Self {
+        Self { invariant, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.detail)
+    }
+}
+
+/// Fails with a violation unless a condition holds.
+macro_rules! ensure {
+    ($holds:expr, $invariant:literal, $($detail:tt)+) => {
+        if !$holds {
+            return Err(Violation::new($invariant, format!($($detail)+)));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// What is known of one aggregate, apart from the store.
+#[derive(Debug, Default)]
+struct Chain {
+    state: Option<State>,
+    seq: u64,
+    at_ms: i64,
+    next_event_id: i64,
+    /// Iterations that have their outcome.
+    settled: BTreeSet<u64>,
+    /// Commands that have theirs.
+    answered: BTreeSet<CommandId>,
+    /// Step entries.
+    runs: BTreeSet<EventId>,
+    /// Step entries whose loop is done.
+    done: BTreeSet<EventId>,
+    over: bool,
+}
+
+/// A command as a committed entry asked for it.
+#[derive(Debug)]
+struct Issue {
+    key: AggregateKey,
+    seq: u64,
+    inputs: Vec<InputId>,
+    not_before_ms: i64,
+    sends: u64,
+    /// Who ran it.
+    workers: BTreeSet<String>,
+}
+
+/// The books.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    chains: BTreeMap<AggregateKey, Chain>,
+    issued: BTreeMap<(CommandId, u32), Issue>,
+    requested: BTreeMap<AggregateKey, LoopOpen>,
+    closed: BTreeMap<AggregateKey, LoopSummary>,
+    sent: BTreeSet<(AggregateKey, InputId)>,
+    redeliveries: BTreeMap<(AggregateKey, InputId), u64>,
+    /// Writes without an answer: two authors of equal entries may both take it for theirs.
+    silences: BTreeMap<(AggregateKey, u64), u64>,
+    /// Aggregates that have begun and not ended.
+    pub(crate) open: BTreeSet<AggregateKey>,
+    /// Messages that are gone for good.
+    pub(crate) lost: u64,
+    /// Processes that took up executions again.
+    pub(crate) resumes: u64,
+    pub(crate) commits: u64,
+    pub(crate) calls: u64,
+}
+
+impl Checks {
+    /// I-16: sizes of what is stored.
+    pub(crate) fn sizes(&self, entry: &Entry, bytes: &[u8]) -> Result<(), Violation> {
+        let (key, seq) = (&entry.key, entry.seq);
+        ensure!(bytes.len() <= ENTRY_BYTES_MAX, "I-16", "{key} #{seq} has {} bytes", bytes.len());
+        if let State::Loop(_) = &entry.state {
+            let state = serde_json::to_string(&entry.state).unwrap_or_default();
+            let size = state.len();
+            ensure!(size <= LOOP_STATE_BYTES_MAX, "I-16", "state of {key} #{seq}: {size} bytes");
+            ensure!(!state.contains(PROOF), "I-16", "the state of {key} #{seq} holds a result");
+        }
+        Ok(())
+    }
+
+    /// An entry was written: every law of logs and states. Returns situations that it met, too.
+    pub(crate) fn committed(
+        &mut self,
+        entry: &Entry,
+        carried: &Carried<'_>,
+    ) -> (Vec<Fault>, Result<(), Violation>) {
+        self.commits += 1;
+        let mut chain = self.chains.remove(&entry.key).unwrap_or_default();
+        let mut met = Vec::new();
+        let result = self.fold(&mut chain, entry, carried, &mut met);
+        if chain.over {
+            self.open.remove(&entry.key);
+        } else {
+            self.open.insert(entry.key.clone());
+        }
+        self.chains.insert(entry.key.clone(), chain);
+        for command in outbox(entry).commands {
+            let issue = Issue {
+                key: entry.key.clone(),
+                seq: entry.seq,
+                inputs: entry.inputs.clone(),
+                not_before_ms: command.not_before_ms,
+                sends: 0,
+                workers: BTreeSet::new(),
+            };
+            self.issued.insert((command.id, command.attempt), issue);
+        }
+        (met, result)
+    }
+
+    fn fold(
+        &mut self,
+        chain: &mut Chain,
+        entry: &Entry,
+        carried: &Carried<'_>,
+        met: &mut Vec<Fault>,
+    ) -> Result<(), Violation> {
+        let Entry { key, seq, .. } = entry;
+        ensure!(*seq == chain.seq + 1, "I-6", "{key}: #{seq} is written after #{}", chain.seq);
+        ensure!(entry.at_ms >= chain.at_ms, "I-6", "{key} #{seq} is older than the one before");
+        let (first, free) = (entry.event_id.0, chain.next_event_id);
+        ensure!(first >= free, "I-6", "{key} #{seq} uses event id {first} again");
+        ensure!(!entry.facts.is_empty(), "I-6", "{key} #{seq} says nothing");
+        ensure!(!chain.over, "I-2", "{key} #{seq} comes after the end");
+        chain.seq = *seq;
+        chain.at_ms = entry.at_ms;
+        chain.next_event_id = first + i64::try_from(event_span(&entry.facts)).unwrap_or(0);
+        for (fact, number) in entry.facts.iter().zip(0..) {
+            self.fact(chain, entry, fact, carried, met)?;
+            let at = At { key, seq: *seq, at_ms: entry.at_ms, fact: number };
+            match &mut chain.state {
+                Some(state) => state.apply(fact, &at),
+                None => chain.state = State::begin(fact, &at),
+            }
+        }
+        let Some(state) = &mut chain.state else {
+            return Err(Violation::new("I-7", format!("{key} #{seq} begins nothing")));
+        };
+        state.fold(entry.inputs.len() as u64);
+        ensure!(*state == entry.state, "I-7", "{key} #{seq}: the state is not the fold of the log");
+        if let State::Loop(state) = state {
+            let (out, window) = (state.pending.len() as u64, state.max_in_flight);
+            ensure!(out <= window, "I-4", "{key} #{seq} has {out} commands out of {window}");
+            ensure!(state.completed_count() <= state.collection_size, "I-4", "{key} #{seq}");
+        }
+        chain.over = is_over(state);
+        Ok(())
+    }
+
+    /// A command is enqueued: never before its entry, and not too often.
+    pub(crate) fn sent_command(&mut self, command: &Command) -> Result<(), Violation> {
+        let Command { id, attempt, .. } = command;
+        let Some(issue) = self.issued.get_mut(&(id.clone(), *attempt)) else {
+            let detail = format!("{id} attempt {attempt} is sent and no entry asks for it");
+            return Err(Violation::new("I-8", detail));
+        };
+        issue.sends += 1;
+        let again = issue.inputs.iter().filter_map(|input| {
+            self.redeliveries.get(&(issue.key.clone(), input.clone())).copied()
+        });
+        let silences = self.silences.get(&(issue.key.clone(), issue.seq)).copied().unwrap_or(0);
+        let allowed = 1 + again.sum::<u64>() + silences + self.resumes;
+        let sends = issue.sends;
+        ensure!(
+            sends <= allowed,
+            "I-12",
+            "{id} attempt {attempt} is sent {sends} times; redeliveries explain {allowed}"
+        );
+        Ok(())
+    }
+
+    /// A write of an entry goes unanswered.
+    pub(crate) fn silenced(&mut self, entry: &Entry) {
+        *self.silences.entry((entry.key.clone(), entry.seq)).or_default() += 1;
+    }
+
+    pub(crate) fn sent_event(&mut self, envelope: &Envelope) {
+        self.sent.insert((envelope.to.clone(), envelope.id.clone()));
+    }
+
+    pub(crate) fn redelivered(&mut self, envelope: &Envelope) {
+        let input = (envelope.to.clone(), envelope.id.clone());
+        *self.redeliveries.entry(input).or_default() += 1;
+    }
+
+    /// A tool is called.
+    pub(crate) fn called(
+        &mut self,
+        command: &Command,
+        worker: &str,
+        now_ms: i64,
+    ) -> Result<(), Violation> {
+        self.calls += 1;
+        let Command { id, attempt, .. } = command;
+        let Some(issue) = self.issued.get_mut(&(id.clone(), *attempt)) else {
+            let detail = format!("{id} attempt {attempt} runs and no entry asks for it");
+            return Err(Violation::new("I-8", detail));
+        };
+        issue.workers.insert(worker.to_owned());
+        let early_ms = issue.not_before_ms - now_ms;
+        ensure!(early_ms <= 0, "P-11", "{id} attempt {attempt} runs {early_ms} ms too early");
+        Ok(())
+    }
+
+    fn ran(&self, id: &CommandId, attempt: u32, worker: &str) -> Result<(), Violation> {
+        let issue = self.issued.get(&(id.clone(), attempt));
+        let known = issue.is_some_and(|issue| issue.workers.contains(worker));
+        ensure!(known, "I-13", "`{worker}` never ran {id} attempt {attempt}, whose answer counts");
+        Ok(())
+    }
+
+    /// Whether something is still under way that leads to an answer to this command.
+    fn is_carried(&self, id: &CommandId, attempt: u32, c: &Carried<'_>, but: Option<u64>) -> bool {
+        let issue = self.issued.get(&(id.clone(), attempt));
+        let queued = |command: &Command| command.id == *id && command.attempt == attempt;
+        c.commands.bodies().any(|(_, command)| queued(command))
+            || c.events.bodies().any(|(number, envelope)| match &envelope.input {
+                _ if Some(number) == but => false,
+                Input::Answer(answer)
+                    if answer.command_id == *id && answer.attempt == attempt =>
+                {
+                    true
+                }
+                _ => issue.is_some_and(|issue| {
+                    issue.key == envelope.to && issue.inputs.contains(&envelope.id)
+                }),
+            })
+    }
+
+    /// Commands that are awaited and that nothing under way will ever answer.
+    pub(crate) fn orphans(&self, carried: &Carried<'_>) -> Vec<String> {
+        let mut orphans = Vec::new();
+        for (key, chain) in self.chains.iter().filter(|(_, chain)| !chain.over) {
+            for (id, attempt) in chain.state.iter().flat_map(|state| awaited(key, state)) {
+                if !self.is_carried(&id, attempt, carried, None) {
+                    orphans.push(format!("{id} attempt {attempt}"));
+                }
+            }
+        }
+        orphans
+    }
+
+    /// I-15: an input is acknowledged when its effects are durable, and what they cause is sent.
+    pub(crate) fn acknowledged(
+        &self,
+        received: &Received<Envelope>,
+        log: &BTreeMap<AggregateKey, Vec<Entry>>,
+        carried: &Carried<'_>,
+    ) -> Result<(), Violation> {
+        let Envelope { id, to, .. } = &*received.body;
+        ensure!(!self.awaits(&received.body), "I-15", "{to} still awaits {id}, acknowledged");
+        let recent = log.get(to).into_iter().flatten().rev().take(REDRIVE_ENTRIES);
+        for entry in recent.filter(|entry| entry.inputs.contains(id)) {
+            self.sent_all(entry, received, carried)?;
+        }
+        Ok(())
+    }
+
+    fn sent_all(
+        &self,
+        entry: &Entry,
+        received: &Received<Envelope>,
+        carried: &Carried<'_>,
+    ) -> Result<(), Violation> {
+        let Entry { key, seq, .. } = entry;
+        if *seq == 1 && !self.is_wanted(key) {
+            return Ok(());
+        }
+        let Some(state) = self.chains.get(key).and_then(|chain| chain.state.as_ref()) else {
+            return Ok(());
+        };
+        let pending: BTreeSet<(CommandId, u32)> = awaited(key, state).into_iter().collect();
+        let out = outbox(entry);
+        for Command { id, attempt, .. } in &out.commands {
+            let issue = self.issued.get(&(id.clone(), *attempt));
+            let sent = issue.is_some_and(|issue| issue.sends > 0);
+            let moot = !pending.contains(&(id.clone(), *attempt));
+            let ok = sent || moot || self.is_carried(id, *attempt, carried, Some(received.number));
+            ensure!(
+                ok,
+                "I-15",
+                "{key} #{seq} is acknowledged, and its {id} attempt {attempt} was never sent"
+            );
+        }
+        let later = |envelope: &&Envelope| {
+            let mut others = carried.events.bodies();
+            others.any(|(number, other)| {
+                number != received.number
+                    && (other.id == envelope.id
+                        || (other.to == *key && entry.inputs.contains(&other.id)))
+            })
+        };
+        for envelope in out.envelopes.iter().filter(|envelope| !later(envelope)) {
+            let sent = self.sent.contains(&(envelope.to.clone(), envelope.id.clone()));
+            ensure!(
+                sent || !self.awaits(envelope),
+                "I-15",
+                "{key} #{seq} is acknowledged, and its {} to {} was never sent",
+                envelope.id,
+                envelope.to
+            );
+        }
+        Ok(())
+    }
+
+    fn state(&self, key: &AggregateKey) -> Option<&State> {
+        self.chains.get(key).and_then(|chain| chain.state.as_ref())
+    }
+
+    fn is_wanted(&self, key: &AggregateKey) -> bool {
+        match self.state(&key.execution()) {
+            Some(State::Execution(state)) => {
+                *key == key.execution()
+                    || (state.failure.is_none() && state.run_of_loop(key).is_some())
+            }
+            _ => *key == key.execution(),
+        }
+    }
+
+    /// Whether an input would still change something.
+    fn awaits(&self, envelope: &Envelope) -> bool {
+        let state = self.state(&envelope.to);
+        match (&envelope.input, state) {
+            (Input::Start(_), state) => state.is_none(),
+            (Input::LoopOpen(_), None) => self.is_wanted(&envelope.to),
+            (Input::Answer(answer), Some(state)) => {
+                let pending = awaited(&envelope.to, state);
+                pending.contains(&(answer.command_id.clone(), answer.attempt))
+            }
+            (Input::LoopSignal(signal), Some(State::Execution(state))) => {
+                state.status == Status::Running
+                    && state.run_of_loop(&signal.from).is_some_and(|(_, run)| match &run.waits {
+                        Waits::Loop { heard, ahead, .. } => {
+                            signal.number > *heard && !ahead.contains(&signal.number)
+                        }
+                        _ => false,
+                    })
+            }
+            (Input::Cancel { .. }, Some(State::Execution(state))) => {
+                state.status == Status::Running
+            }
+            (Input::Cancel { .. }, Some(State::Loop(state))) => !state.stopped && !state.closed,
+            _ => false,
+        }
+    }
+
+    /// I-14: loops that still send out iterations so long after their execution has lost interest.
+    pub(crate) fn unstopped(&self, patience_ms: i64, now_ms: i64) -> Vec<&AggregateKey> {
+        let going = |(key, chain): &(&AggregateKey, &Chain)| match &chain.state {
+            Some(State::Loop(state)) => {
+                let lost_ms = self.chains.get(&key.execution()).map_or(now_ms, |one| one.at_ms);
+                let open = !state.stopped && !state.closed && !self.is_wanted(key);
+                open && lost_ms + patience_ms < now_ms
+            }
+            _ => false,
+        };
+        self.chains.iter().filter(going).map(|(key, _)| key).collect()
+    }
+}
+
+/// The commands that a state waits for.
+fn awaited(key: &AggregateKey, state: &State) -> Vec<(CommandId, u32)> {
+    match state {
+        State::Execution(state) => {
+            let waits = state.runs.values().filter_map(|run| match &run.waits {
+                Waits::Command { id, attempt, .. } => Some((id.clone(), *attempt)),
+                _ => None,
+            });
+            waits.collect()
+        }
+        State::Loop(state) => {
+            let frames = state.pending.iter();
+            frames.map(|frame| (frame_id(key, frame.first), frame.attempt)).collect()
+        }
+    }
+}
+
+/// The command of a frame, spelled again: if the engine spells it otherwise, answers no longer match.
+fn frame_id(key: &AggregateKey, first: u64) -> CommandId {
+    match key {
+        AggregateKey::Loop { execution_id, step, event_id } => {
+            CommandId(format!("{execution_id}:{step}:{event_id}:{first}"))
+        }
+        AggregateKey::Execution(id) => CommandId(format!("{id}:{first}")),
+    }
+}
+
+fn is_over(state: &State) -> bool {
+    match state {
+        State::Execution(state) => state.status != Status::Running,
+        State::Loop(state) => state.closed,
+    }
+}
+
+/// Whether and how an answer comes too late.
+pub(crate) fn lateness(answer: &Answer, state: &State) -> Option<Fault> {
+    if is_over(state) {
+        return Some(Fault::AnswerAfterEnd);
+    }
+    let current = match state {
+        State::Execution(state) => {
+            state.run_of_command(&answer.command_id).map(|(_, _, attempt)| attempt)
+        }
+        State::Loop(state) => {
+            let first = answer.command_id.as_str().rsplit(':').next();
+            let first = first.and_then(|first| first.parse().ok());
+            let frame = state.pending.iter().find(|frame| Some(frame.first) == first);
+            frame.map(|frame| frame.attempt)
+        }
+    };
+    match current {
+        None => Some(Fault::DoubleAnswer),
+        Some(attempt) if attempt != answer.attempt => Some(Fault::StaleAnswer),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,336 @@
+//! A playbook drawn by chance, and what it must come to.
+
+mod repeat;
+
+use std::collections::BTreeMap;
+
+use engine_core::event::Status;
+use serde_json::{Map, Value, json};
+
+use self::repeat::Shape;
+use super::fault::Fault;
+use super::rng::Rng;
+use super::tool::{Tool, Toolbox};
+
+/// A playbook and its future.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The playbook.
+    pub(crate) text: String,
+    pub(crate) tools: Toolbox,
+    pub(crate) expected: Expected,
+    /// Situations that it brings about.
+    pub(crate) shapes: Vec<Fault>,
+}
+
+/// What an execution must come to, whatever goes wrong below it.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    pub(crate) status: Status,
+    /// Whether all of the rest is certain: it is not once branches race against a failure.
+    pub(crate) exact: bool,
+    pub(crate) steps: BTreeMap<String, StepFuture>,
+    /// How often each step loops over each list, as JSON.
+    pub(crate) loops: BTreeMap<(String, String), u64>,
+}
+
+/// What a step must come to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StepFuture {
+    /// Finished tool executions.
+    pub(crate) runs: u64,
+    /// Entries.
+    pub(crate) visits: u64,
+    /// The result of the last visit, where that is certain.
+    pub(crate) result: Option<Value>,
+}
+
+/// A part of a playbook, entered with `n` and whatever its own arguments are.
+#[derive(Clone, Debug)]
+enum Stage {
+    /// One tool call.
+    Call(Handling),
+    /// Branches beside the main one.
+    FanOut { branches: u64, bad: bool },
+    /// A loop.
+    Loop(Shape),
+    /// A loop that is entered again when it is done.
+    Twice(Shape, Vec<Value>),
+    /// A loop that is entered twice at the same time.
+    AtOnce(Shape, Vec<Value>),
+    /// A step that routes to itself.
+    Cycle(u64),
+}
+
+/// What becomes of a failed call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Handling {
+    /// The execution fails.
+    None,
+    /// The branch goes on.
+    Continue,
+    /// A rule tries again; then the execution fails.
+    Retry,
+    /// A rule tries again; then another one routes.
+    RetryThenRoute,
+}
+
+/// Builds a playbook stage by stage, and lives through it at the same time.
+pub(crate) struct Builder<'a> {
+    rng: &'a mut Rng,
+    steps: Vec<Value>,
+    workload: Map<String, Value>,
+    tools: Toolbox,
+    shapes: Vec<Fault>,
+    expected: Expected,
+    /// Whether the execution still goes on here.
+    alive: bool,
+    loops: u64,
+}
+
+impl Plan {
+    pub(crate) fn draw(rng: &mut Rng, path: &str) -> Self {
+        let tools = Toolbox::new(rng.draw());
+        let (steps, loops) = (BTreeMap::new(), BTreeMap::new());
+        let expected = Expected { status: Status::Completed, exact: true, steps, loops };
+        let builder = Builder {
+            rng,
+            steps: Vec::new(),
+            workload: Map::new(),
+            tools,
+            shapes: Vec::new(),
+            expected,
+            alive: true,
+            loops: 0,
+        };
+        builder.build(path)
+    }
+}
+
+impl Builder<'_> {
+    fn build(mut self, path: &str) -> Plan {
+        let count = self.rng.within(1, 4);
+        let stages: Vec<Stage> = (0..count).map(|_| self.draw_stage()).collect();
+        let names: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
+        let mut n = self.rng.below(1_000);
+        self.tool("start", Tool::default());
+        let first = target(&names[0], self.arguments(&names[0], &stages[0], json!(n)));
+        self.add(json!({"step": "start", "tool": {"kind": "noop"}, "next": [first]}));
+        self.ran("start", None);
+        for (number, stage) in stages.iter().enumerate() {
+            let next = names.get(number + 1).map(|name| (name.as_str(), &stages[number + 1]));
+            n = self.stage(&names[number], stage, n, next);
+        }
+        if self.loops > 1 {
+            self.shapes.push(Fault::SeveralLoops);
+        }
+        self.expected.exact &= self.expected.status == Status::Completed;
+        let Self { steps, workload, tools, shapes, expected, .. } = self;
+        let playbook = json!({
+            "apiVersion": "noetl.io/v2", "kind": "Playbook",
+            "metadata": {"name": path, "path": path},
+            "workload": workload, "workflow": steps,
+        });
+        let text = serde_json::to_string_pretty(&playbook).unwrap_or_default();
+        Plan { text, tools, expected, shapes }
+    }
+
+    fn draw_stage(&mut self) -> Stage {
+        match self.rng.below(12) {
+            0..=2 => {
+                let handlings = [
+                    Handling::None,
+                    Handling::Continue,
+                    Handling::Retry,
+                    Handling::RetryThenRoute,
+                ];
+                Stage::Call(*self.rng.pick(&handlings))
+            }
+            3 => Stage::FanOut { branches: self.rng.within(1, 5), bad: self.rng.below(8) == 0 },
+            4..=8 => Stage::Loop(self.shape()),
+            9 => {
+                let shape = self.plain_shape();
+                Stage::Twice(shape, self.numbers())
+            }
+            10 => {
+                let shape = self.plain_shape();
+                Stage::AtOnce(shape, self.numbers())
+            }
+            _ => Stage::Cycle(self.rng.within(1, 12)),
+        }
+    }
+
+    fn stage(&mut self, name: &str, stage: &Stage, n: u64, next: Option<(&str, &Stage)>) -> u64 {
+        match stage {
+            Stage::Call(handling) => self.call(name, *handling, n, next),
+            Stage::FanOut { branches, bad } => self.fan_out(name, (*branches, *bad), n, next),
+            Stage::Loop(shape) => self.looped(name, shape, next),
+            Stage::Twice(shape, again) => self.twice(name, shape, again, next),
+            Stage::AtOnce(shape, again) => self.at_once(name, shape, again, n, next),
+            Stage::Cycle(rounds) => self.cycle(name, *rounds, n, next),
+        }
+    }
+
+    /// What a stage is entered with.
+    fn arguments(&self, name: &str, stage: &Stage, n: Value) -> Value {
+        match stage {
+            Stage::Loop(shape) if shape.by_argument => {
+                json!({"n": n, "items": format!("{{{{ workload.{name}_items }}}}")})
+            }
+            Stage::Twice(shape, _) => json!({"n": n, "round": 1, "items": shape.items}),
+            Stage::Cycle(_) => json!({"n": n, "round": 1}),
+            _ => json!({"n": n}),
+        }
+    }
+
+    fn onward(&self, next: Option<(&str, &Stage)>, n: Value) -> Vec<Value> {
+        let next = next.map(|(name, stage)| target(name, self.arguments(name, stage, n)));
+        next.into_iter().collect()
+    }
+
+    fn add(&mut self, step: Value) {
+        self.steps.push(step);
+    }
+
+    fn tool(&mut self, step: &str, tool: Tool) {
+        self.tools.insert(step, tool);
+    }
+
+    fn future(&mut self, step: &str) -> &mut StepFuture {
+        self.expected.steps.entry(step.to_owned()).or_default()
+    }
+
+    /// A tool call has come to its end, if the execution still goes on.
+    fn ran(&mut self, step: &str, result: Option<Value>) {
+        if self.alive {
+            let future = self.future(step);
+            future.runs += 1;
+            future.visits += 1;
+            future.result = result;
+        }
+    }
+
+    fn fail(&mut self) {
+        if self.alive {
+            self.expected.status = Status::Failed;
+            self.alive = false;
+        }
+    }
+
+    fn draw_tool(&mut self) -> Tool {
+        let stuffing = match self.rng.below(12) {
+            0 => 40_000,
+            1..=3 => 700,
+            _ => 0,
+        };
+        let longest_ms = *self.rng.pick(&[0, 5, 60, 900]);
+        Tool { refuses_ppm: 0, flaky: 0, stuffing, longest_ms }
+    }
+
+    fn call(&mut self, name: &str, handling: Handling, n: u64, next: Option<(&str, &Stage)>) -> u64 {
+        let retries = matches!(handling, Handling::Retry | Handling::RetryThenRoute);
+        let refuses_ppm = if self.rng.below(3) == 0 { 300_000 } else { 0 };
+        let drawn = self.draw_tool();
+        self.tool(name, Tool { refuses_ppm, flaky: if retries { 2 } else { 0 }, ..drawn });
+        let refused = self.tools.refuses(name, &json!(n));
+        let after = if refused { self.rng.below(1_000) } else { self.tools.value(name, &json!(n)) };
+        let passed = if refused { json!(after) } else { json!(format!("{{{{ {name}.value }}}}")) };
+        let mut rules = Vec::new();
+        if retries {
+            rules.push(self.retry_rule(1));
+        }
+        if handling == Handling::RetryThenRoute {
+            let rescue = self.onward(next, json!(after));
+            let then = if rescue.is_empty() {
+                json!({"set": {"rescued": name}})
+            } else {
+                json!({"next": rescue})
+            };
+            rules.push(json!({"when": "{{ event.name == 'call.error' }}", "then": then}));
+        }
+        let on_error = if handling == Handling::Continue { "continue" } else { "fail" };
+        let onward = self.onward(next, passed);
+        self.add(json!({
+            "step": name, "tool": {"kind": "noop"}, "case": rules, "next": onward,
+            "spec": {"on_error": on_error, "timeout": "2s"},
+        }));
+        let result = (!refused).then(|| self.tools.result(name, &json!(n)));
+        self.ran(name, result);
+        if refused && !matches!(handling, Handling::Continue | Handling::RetryThenRoute) {
+            self.fail();
+        }
+        after
+    }
+
+    fn retry_rule(&mut self, calls: usize) -> Value {
+        // Many long delays one after the other would only take time.
+        let delays = [0.0, 0.2, 5.0, 90.0];
+        let delay = *self.rng.pick(if calls > 5 { &delays[..2] } else { &delays });
+        let retry = json!({"max_attempts": 4, "initial_delay": delay, "backoff_multiplier": 1.5});
+        json!({"when": "{{ event.name == 'call.error' }}", "then": {"retry": retry}})
+    }
+
+    fn fan_out(
+        &mut self,
+        name: &str,
+        (branches, bad): (u64, bool),
+        n: u64,
+        next: Option<(&str, &Stage)>,
+    ) -> u64 {
+        let drawn = self.draw_tool();
+        self.tool(name, drawn);
+        let result = self.tools.result(name, &json!(n));
+        self.ran(name, Some(result));
+        let mut targets = Vec::new();
+        let mut leaves = Vec::new();
+        for number in 0..branches {
+            let leaf = format!("{name}_leaf{number}");
+            targets.push(target(&leaf, json!({"n": number})));
+            let drawn = self.draw_tool();
+            let fails = bad && number == 0;
+            let refuses_ppm = if fails { 1_000_000 } else { 100_000 };
+            self.tool(&leaf, Tool { refuses_ppm, ..drawn });
+            let refused = self.tools.refuses(&leaf, &json!(number));
+            let result = (!refused).then(|| self.tools.result(&leaf, &json!(number)));
+            self.ran(&leaf, result);
+            leaves.push(json!({
+                "step": leaf, "tool": {"kind": "noop"},
+                "spec": {"on_error": if fails { "fail" } else { "continue" }, "timeout": "2s"},
+            }));
+        }
+        let after = self.rng.below(1_000);
+        targets.extend(self.onward(next, json!(after)));
+        self.add(json!({
+            "step": name, "tool": {"kind": "noop"}, "next": targets, "spec": {"timeout": "2s"},
+        }));
+        self.steps.extend(leaves);
+        if bad && self.alive {
+            // The main branch races against the failure.
+            self.expected.status = Status::Failed;
+            self.expected.exact = false;
+        }
+        after
+    }
+
+    fn cycle(&mut self, name: &str, rounds: u64, n: u64, next: Option<(&str, &Stage)>) -> u64 {
+        let drawn = self.draw_tool();
+        self.tool(name, drawn);
+        let again = format!("{{{{ event.name == 'call.done' and round < {rounds} }}}}");
+        let same = target(name, json!({"n": "{{ n + 1 }}", "round": "{{ round + 1 }}"}));
+        let after = self.rng.below(1_000);
+        let onward = self.onward(next, json!(after));
+        self.add(json!({
+            "step": name, "tool": {"kind": "noop"}, "spec": {"timeout": "2s"},
+            "case": [{"when": again, "then": {"next": [same]}}], "next": onward,
+        }));
+        for round in 0..rounds {
+            let result = self.tools.result(name, &json!(n + round));
+            self.ran(name, Some(result));
+        }
+        after
+    }
+}
+
+fn target(step: &str, args: Value) -> Value {
+    json!({"step": step, "args": args})
+}
