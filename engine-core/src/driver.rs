@@ -267,6 +267,7 @@ impl Driver {
         }
         if ticks {
             self.open_again(&tail.state).await?;
+            self.stop_again(key, &tail.state).await?;
         }
         if let Some(heard) = heard {
             self.signal_again(key, heard).await?;
@@ -291,6 +292,19 @@ impl Driver {
             self.ports.events.send(&envelopes).await?;
         }
         Ok(())
+    }
+
+    /// Stops a loop that nobody wants any more: the order to stop may be lost.
+    async fn stop_again(&self, key: &AggregateKey, state: &State) -> Result<(), DriverError> {
+        match state {
+            State::Loop(state) if !state.stopped && !state.closed => {
+                if !self.is_wanted(key).await? {
+                    self.ports.events.send(&[unwanted(key)]).await?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends a loop's signals above number `heard` again.
