@@ -453,8 +453,7 @@ fn unwanted(key: &AggregateKey) -> Envelope {
 fn never_began(key: &AggregateKey, skipped: u64) -> Envelope {
     let summary = LoopSummary { key: key.clone(), total: 0, failed: 0 };
     let closing = Closing { summary, errors: Vec::new(), handled: 0, skipped };
-    let signal =
-        LoopSignal { from: key.clone(), number: 1, signal: Signal::Closed(closing) };
+    let signal = LoopSignal { from: key.clone(), number: 1, signal: Signal::Closed(closing) };
     let id = InputId(format!("{key}:declined"));
     Envelope { id, to: key.execution(), input: Input::LoopSignal(signal) }
 }

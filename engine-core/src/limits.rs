@@ -10,6 +10,8 @@ pub const YAML_ALIASES_MAX: usize = 1_000;
 pub const YAML_NODES_MAX: usize = 200_000;
 /// Bytes of all scalars of one document after aliases are resolved: stops a long text repeated.
 pub const YAML_TEXT_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a name or a path: both are part of every key and every event.
+pub const NAME_BYTES_MAX: usize = 128;
 /// Diagnostics reported for one file; more do not help a reader.
 pub const DIAGNOSTICS_MAX: usize = 100;
 
@@ -51,7 +53,7 @@ pub const LOOP_STATE_BYTES_MAX: usize = 4 << 10;
 /// Items of one loop: sixty-four bits would hold more, a person's budget would not.
 pub const LOOP_ITEMS_MAX: usize = 10_000_000;
 /// Iterations of one loop that may be out at once; their pending set is the loop's only growing state.
-pub const LOOP_IN_FLIGHT_MAX: u64 = 100;
+pub const LOOP_IN_FLIGHT_MAX: u64 = 64;
 /// The window of a parallel loop that names none, as `NoETL` had it in its first version.
 pub const LOOP_IN_FLIGHT_DEFAULT: u64 = 8;
 /// Iterations that one command may carry.
@@ -63,9 +65,9 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 /// Items of one chunk of a stored collection.
 pub const CHUNK_ITEMS_MAX: usize = 4_096;
 /// Errors that a loop keeps word for word; the log has the others.
-pub const LOOP_ERRORS_KEPT: usize = 5;
+pub const LOOP_ERRORS_KEPT: usize = 3;
 /// Bytes of each of those.
-pub const LOOP_ERROR_BYTES: usize = 200;
+pub const LOOP_ERROR_BYTES: usize = 160;
 
 /// Tries of one command, whatever a rule asks for.
 pub const ATTEMPTS_MAX: u32 = 100;

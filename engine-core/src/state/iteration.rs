@@ -214,7 +214,81 @@ impl LoopState {
     }
 }
 
-/// The longest prefix of at most `bytes` bytes that ends at a character.
+/// The longest prefix of at most `bytes` bytes, without what JSON would write as more than it is.
 fn cut(text: &str, bytes: usize) -> String {
-    text[..text.floor_char_boundary(bytes)].to_owned()
+    let plain = |c: char| match c {
+        '"' | '\\' => '\'',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    text[..text.floor_char_boundary(bytes)].chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ToolFailure;
+    use crate::ids::{AggregateKey, EventId, ExecutionId};
+    use crate::limits::{ATTEMPTS_MAX, FRAME_ITEMS_MAX, LOOP_IN_FLIGHT_MAX, LOOP_ITEMS_MAX};
+    use crate::limits::{LOOP_STATE_BYTES_MAX, NAME_BYTES_MAX};
+    use crate::payload::{Blob, Payload};
+    use crate::playbook::PlaybookRef;
+
+    /// A failure whose text is as long as a text can be, and all of it needs escapes.
+    fn failed() -> Outcome {
+        let message = "\u{1}\"\\".repeat(1_000);
+        let error = ToolFailure { kind: "E".into(), message, ..ToolFailure::default() };
+        let result = Payload::Inline(serde_json::Value::Null);
+        let (started_ms, duration_ms, output) = (0, 0, String::new());
+        Outcome { result, error: Some(error), started_ms, duration_ms, output }
+    }
+
+    #[test]
+    fn the_largest_possible_state_of_a_loop_is_under_its_limit() {
+        let name = "n".repeat(NAME_BYTES_MAX);
+        let execution_id = ExecutionId(i64::MAX);
+        let open = LoopOpen {
+            playbook: PlaybookRef { path: name.clone(), hash: "f".repeat(64) },
+            step: name.as_str().into(),
+            tool_kind: "playbook".to_owned(),
+            iterator: name.clone(),
+            mode: LoopMode::Sequential,
+            collection_size: LOOP_ITEMS_MAX as u64,
+            collection: Blob::new(execution_id, vec![0; 1_000_000]).reference,
+            chunk_items: 4_096,
+            max_in_flight: LOOP_IN_FLIGHT_MAX,
+            frame_items_max: FRAME_ITEMS_MAX,
+            fail_fast: false,
+            timeout_ms: crate::limits::TOOL_TIMEOUT_MS_MAX,
+            scope: Payload::Inline(serde_json::Value::Null),
+            heard: 0,
+            note: None,
+        };
+        let mut state = LoopState::open(&open, 1_800_000_000_000);
+        let key =
+            AggregateKey::Loop { execution_id, step: name.into(), event_id: EventId(i64::MAX) };
+        let at = At { key: &key, seq: u64::MAX, at_ms: 1_800_999_999_999, fact: 0 };
+        let answer = |first| Fact::FrameAnswered {
+            first,
+            len: 1,
+            attempt: 1,
+            worker: String::new(),
+            step: "s".into(),
+            outcomes: vec![failed()],
+            retried: Vec::new(),
+            handled: Vec::new(),
+        };
+        for first in 0..10 {
+            state.apply(&answer(first), &at);
+        }
+        let end = LOOP_ITEMS_MAX as u64;
+        for n in 0..LOOP_IN_FLIGHT_MAX {
+            let first = end - (n + 1) * u64::from(FRAME_ITEMS_MAX);
+            state.issue(first, FRAME_ITEMS_MAX, ATTEMPTS_MAX, at.at_ms);
+        }
+        state.folded = crate::limits::TRANSITIONS_MAX;
+        state.signals = end;
+        let bytes = serde_json::to_string(&state).unwrap().len();
+        assert!((2_000..=LOOP_STATE_BYTES_MAX).contains(&bytes), "{bytes} bytes");
+    }
 }

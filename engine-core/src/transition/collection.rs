@@ -8,7 +8,7 @@ use super::settings::whole;
 use super::view::{Item, View};
 use super::{Trouble, Turn};
 use crate::event::{Fact, LoopOpen};
-use crate::ids::{AggregateKey, EventId};
+use crate::ids::{AggregateKey, EventId, StepName};
 use crate::limits::{
     CHUNK_BYTES, CHUNK_ITEMS_MAX, FRAME_ITEMS_MAX, LOOP_IN_FLIGHT_DEFAULT, LOOP_IN_FLIGHT_MAX,
     LOOP_ITEMS_MAX,
@@ -24,13 +24,7 @@ impl<'a> Turn<'a> {
         let mut view = self.view(step, Some(run), None);
         let (items, note) = collect(repeat, &mut view)?;
         if items.len() > LOOP_ITEMS_MAX {
-            let message = format!(
-                "the loop of `{}` has {} items; at most {LOOP_ITEMS_MAX} are allowed: split it \
-                 into several executions",
-                step.name,
-                items.len()
-            );
-            return Err(Trouble::failed("LimitError", message));
+            return Err(too_many(&step.name, items.len()));
         }
         let max_in_flight = window(repeat, &view)?;
         let timeout_ms = self.timeout_ms(step, run)?;
@@ -78,6 +72,15 @@ impl<'a> Turn<'a> {
         self.blobs.push(list);
         (collection, chunk_items as u64)
     }
+}
+
+/// The failure of a loop over more items than a loop may have.
+pub(super) fn too_many(step: &StepName, items: usize) -> Trouble {
+    let message = format!(
+        "the loop of `{step}` has {items} items; at most {LOOP_ITEMS_MAX} are allowed: split it \
+         into several executions"
+    );
+    Trouble::failed("LimitError", message)
 }
 
 /// Whether a rule may match the end of a single iteration: then frames carry one item each.

@@ -175,6 +175,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Text, without surrounding white space; not empty.
+    /// A name: it is written into every key and every event, so it has a limit.
+    pub(super) fn name(&mut self, entry: &Entry) -> Option<String> {
+        let name = self.text(entry)?;
+        if name.len() > limits::NAME_BYTES_MAX {
+            let message =
+                format!("`{}` is longer than {} bytes", entry.key, limits::NAME_BYTES_MAX);
+            self.error("limit", entry.value.span, message, "choose a shorter name");
+            return None;
+        }
+        Some(name)
+    }
+
     pub(super) fn text(&mut self, entry: &Entry) -> Option<String> {
         match entry.value.text().map(str::trim) {
             Some("") => {

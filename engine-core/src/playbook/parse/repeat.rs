@@ -126,7 +126,7 @@ impl Reader<'_> {
             }
             return None;
         };
-        let name = self.text(iterator)?;
+        let name = self.name(iterator)?;
         let span = iterator.value.span;
         if RESERVED.contains(&name.as_str()) {
             let message = format!(

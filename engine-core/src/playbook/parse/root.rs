@@ -171,9 +171,9 @@ impl Reader<'_> {
             self.error("missing-key", entry.span, "`metadata.name` is missing", NAME);
             return None;
         };
-        let name = self.text(name);
+        let name = self.name(name);
         let path = match entry.value.get("path") {
-            Some(path) => self.text(path),
+            Some(path) => self.name(path),
             None => name.clone(),
         };
         name.zip(path)

@@ -216,7 +216,7 @@ impl Reader<'_> {
             self.error("missing-key", node.span, message, "write `step: NAME`");
             return None;
         };
-        let name = self.text(entry)?;
+        let name = self.name(entry)?;
         let span = entry.value.span;
         if RESERVED.contains(&name.as_str()) {
             let message = format!("templates mean something else by `{name}`");

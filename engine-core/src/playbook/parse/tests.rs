@@ -229,7 +229,7 @@ fn a_wrong_loop_is_refused() {
         ("loop: {in: [1], iterator: x, spec: {max_in_flight: 0}}",
          "6:54 wrong-value", "cannot be 0", "from 1"),
         ("loop: {in: [1], iterator: x, spec: {max_in_flight: 900}}",
-         "6:54 limit", "900", "100 or less"),
+         "6:54 limit", "900", "64 or less"),
         ("loop: {in: [1], iterator: x, pagination: {}}",
          "6:32 moved-key", "`pagination`", "collect"),
         ("loop: {in: [1], iterator: x, enumerate: on}", "6:43 yaml-boolean", "`on`", "`true`"),

@@ -100,3 +100,17 @@ fn findings_are_limited_and_errors_come_first() {
     assert_eq!(warned.diagnostics.last().map(|found| found.code), Some("unknown-step"));
     assert!(warned.playbook.is_none());
 }
+
+#[test]
+fn names_have_a_limited_length() {
+    let long = "n".repeat(limits::NAME_BYTES_MAX + 1);
+    for (name, step, iterator) in [(&*long, "start", "i"), ("p", &long, "i"), ("p", "start", &long)]
+    {
+        let text = format!(
+            "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {{name: {name}}}\nworkflow:\n\
+             - {{step: {step}, tool: {{kind: noop}}, loop: {{in: [1], iterator: {iterator}}}}}\n"
+        );
+        let found = super::super::parse_unchecked(&text).diagnostics;
+        assert!(found.iter().any(|one| one.code == "limit"), "{name:.5} {step:.5}: {found:?}");
+    }
+}
