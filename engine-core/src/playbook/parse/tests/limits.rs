@@ -110,7 +110,7 @@ fn names_have_a_limited_length() {
             "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {{name: {name}}}\nworkflow:\n\
              - {{step: {step}, tool: {{kind: noop}}, loop: {{in: [1], iterator: {iterator}}}}}\n"
         );
-        let found = super::super::parse_unchecked(&text).diagnostics;
+        let found = parse_unchecked(&text).diagnostics;
         assert!(found.iter().any(|one| one.code == "limit"), "{name:.5} {step:.5}: {found:?}");
     }
 }
