@@ -8,10 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::process::Command;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tests::binary::{example, run, start};
+use tests::binary::{Ran, example, playbook, run, start, written};
 
 const ITEMS: u64 = 1_000;
 const ROUNDS: u64 = 20;
@@ -88,4 +89,30 @@ fn a_loop_that_is_killed_twenty_times_over_still_settles_each_item_once() {
     }
     println!("{killed_inside} of {ROUNDS} rounds died inside the loop");
     assert!(killed_inside > 0, "no round died inside the loop: the test proves nothing");
+}
+
+#[test]
+fn an_interrupt_ends_cleanly_and_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.db").to_string_lossy().into_owned();
+    let rest = "workflow:\n  - step: start\n    loop: { in: \"{{ range(200) | list }}\", iterator: n }\n    \
+                tool: { kind: python, code: \"import time; time.sleep(0.02); result = 1\" }\n";
+    let file = written(&playbook(rest));
+    let mut child = start(["run", &file.path().to_string_lossy(), "--store", &store]);
+    while child.try_wait().unwrap().is_none() && !has_begun(&store, true) {
+        std::thread::yield_now();
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(130), "{}", ran.stderr);
+    let execution = execution_id(&store).unwrap();
+    let advice = format!("noetl-lambda resume {execution} --store");
+    assert!(ran.stderr.contains(&advice), "`{advice}` is not in {}", ran.stderr);
+
+    let resumed = run(["resume", &execution, "--store", &store, "--json"]);
+    assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+    assert_eq!(resumed.json()["steps"]["start"]["runs"], 200);
+    let replayed = run(["replay", &execution, "--store", &store]);
+    assert_eq!(replayed.code, Some(0), "{}{}", replayed.stdout, replayed.stderr);
 }
