@@ -1,37 +1,138 @@
-//! No lost or doubled work, whatever goes wrong: thousands of worlds, each drawn from one number.
+//! No lost and no doubled work, whatever goes wrong: thousands of worlds, each drawn from one number.
+//!
+//! `SIM_SEEDS=100000` runs more of them, `SIM_FROM=...` others. `SIM_SEED=... cargo test -p tests --test
+//! simulation replay -- --nocapture` tells what happens in one; with `SIM_MUTANT=NoFence` in a broken one.
 
-use tests::simulation::run;
+#![expect(clippy::print_stdout, reason = "seeds, coverage and timelines are for a person to read")]
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use tests::simulation::{self, Actor, Coverage, Fault, Mutant, Report, Violation};
+
+/// Worlds of one run, unless `SIM_SEEDS` says otherwise: less than a minute on one core.
+const SEEDS: u64 = 2_000;
+/// Worlds in which a mutant must be found out.
+const MUTANT_SEEDS: u64 = 2_000;
+/// An await that was reached so often must have been somebody's last.
+const REACHED_ENOUGH: u64 = 500;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Runs one world; a panic of the code under test is a violation like any other.
+fn live(seed: u64, mutant: Option<Mutant>) -> Result<Report, Violation> {
+    let lived = catch_unwind(AssertUnwindSafe(|| simulation::run(seed, mutant)));
+    let report = lived.map_err(|_panic| Violation {
+        invariant: "panic",
+        detail: "the code under test panicked; see above".to_owned(),
+    })?;
+    match report.violation.clone() {
+        Some(violation) => Err(violation),
+        None => Ok(report),
+    }
+}
+
+/// Seeds that once failed, with what they failed by.
+fn regressions() -> impl Iterator<Item = u64> {
+    let lines = include_str!("regressions/seeds.txt").lines();
+    lines.filter_map(|line| line.split_whitespace().next()?.parse().ok())
+}
+
+fn demand(seed: u64) -> Report {
+    match live(seed, None) {
+        Ok(report) => report,
+        Err(violation) => panic!(
+            "{violation}\nSIM_SEED={seed} cargo test -p tests --test simulation replay -- --nocapture"
+        ),
+    }
+}
+
+/// What the worlds of this run met; each test that asks waits for the one run that they share.
+fn survey() -> &'static (Coverage, u64) {
+    static SURVEY: OnceLock<(Coverage, u64)> = OnceLock::new();
+    SURVEY.get_or_init(|| {
+        for seed in regressions() {
+            demand(seed);
+        }
+        let (from, count) = (number("SIM_FROM").unwrap_or(0), number("SIM_SEEDS").unwrap_or(SEEDS));
+        let begun = Instant::now();
+        let (mut met, mut commits, mut calls) = (Coverage::default(), 0, 0);
+        for seed in from..from + count {
+            let report = demand(seed);
+            met.absorb(&report.coverage);
+            commits += report.commits;
+            calls += report.calls;
+        }
+        println!("{count} seeds, {commits} entries, {calls} tool calls in {:?}", begun.elapsed());
+        (met, count)
+    })
+}
 
 #[test]
-fn smoke() {
-    let count: u64 = std::env::var("SIM_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(100);
-    let from: u64 = std::env::var("SIM_FROM").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
-    let start = std::time::Instant::now();
-    let mut bad = std::collections::BTreeMap::new();
-    let (mut commits, mut calls) = (0, 0);
-    for seed in from..from + count {
-        let report = run(seed, None);
-        commits += report.commits;
-        calls += report.calls;
-        if let Some(v) = report.violation {
-            let e: &mut Vec<(u64, String)> = bad.entry(v.invariant).or_default();
-            e.push((seed, v.detail));
-        }
+fn two_thousand_seeds_run_without_a_violation() {
+    assert!(survey().1 > 0, "no seed was run");
+}
+
+/// A run that never met a fault, or never died at some await, proves nothing about it.
+#[test]
+fn every_fault_met_its_chance() {
+    let (met, count) = survey();
+    let enough = *count >= SEEDS;
+    for fault in Fault::ALL {
+        let count = met.faults.get(&fault).copied().unwrap_or(0);
+        println!("{count:>10}  {fault:?}");
+        assert!(count > 0 || !enough, "no seed met {fault:?}");
     }
-    println!("{count} seeds in {:?}; commits {commits} calls {calls}", start.elapsed());
-    for (k, v) in bad {
-        println!("{k}: {}", v.len());
-        for (seed, d) in v.iter().take(5) {
-            println!("   {seed}: {}", d.chars().take(400).collect::<String>());
-        }
+    for (place, reached) in &met.reached {
+        let crashed = met.crashed.get(place).copied().unwrap_or(0);
+        let (actor, site) = place;
+        println!("{reached:>10} reached, {crashed:>6} died  {actor:?} at {site:?}");
+        let common = *actor != Actor::Client && *reached >= REACHED_ENOUGH;
+        assert!(crashed > 0 || !common || !enough, "nobody died as {actor:?} at {site:?}");
     }
 }
 
 #[test]
+fn the_same_seed_gives_the_same_trace() {
+    let mut traces = BTreeMap::new();
+    for seed in 0..50 {
+        let (first, second) = (simulation::run(seed, None), simulation::replay(seed, None));
+        assert_eq!(first.trace, second.trace, "I-21: seed {seed} has two futures");
+        traces.insert(first.trace, seed);
+    }
+    assert_eq!(traces.len(), 50, "different seeds are different worlds");
+}
+
+#[test]
+fn each_mutant_is_killed() {
+    let mut alive = Vec::new();
+    for mutant in Mutant::ALL {
+        let death = (0..MUTANT_SEEDS)
+            .find_map(|seed| live(seed, Some(mutant)).err().map(|violation| (seed, violation)));
+        match death {
+            Some((seed, violation)) => {
+                let detail: String = violation.to_string().chars().take(120).collect();
+                println!("{mutant:?}: seed {seed}: {detail}");
+            }
+            None => alive.push(mutant),
+        }
+    }
+    assert!(alive.is_empty(), "{alive:?} survive {MUTANT_SEEDS} seeds");
+}
+
+#[test]
 fn replay() {
-    let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|s| s.parse().ok()) else { return };
-    let report = tests::simulation::replay(seed, None);
+    let Some(seed) = number("SIM_SEED") else { return };
+    let wanted = std::env::var("SIM_MUTANT").unwrap_or_default();
+    let mutant = Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == wanted);
+    let report = simulation::replay(seed, mutant);
     for line in &report.timeline {
         println!("{line}");
     }
+    println!("trace {:016x}, {} s of virtual time", report.trace, report.took_ms / 1_000);
+    assert_eq!(report.violation, None);
 }

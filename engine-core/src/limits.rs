@@ -45,6 +45,9 @@ pub const TEMPLATE_CACHE_BYTES_MAX: usize = 4 << 20;
 ///
 /// A `DynamoDB` item holds 400 KB and an SQS message 1 MiB; ten results of one batch fit.
 pub const INLINE_BYTES_MAX: usize = 32 << 10;
+/// Bytes of the larger values kept inside one entry, all together: a batch folds many answers, and a
+/// `DynamoDB` item holds 400 KB.
+pub const ENTRY_INLINE_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a result kept in the state itself, so that routing needs no read. Times the number of steps.
 pub const STATE_VALUE_BYTES_MAX: usize = 512;
 /// Bytes of a loop's state at any moment, whatever its number of items (seed 002; `K/V` stores cap values).

@@ -23,7 +23,7 @@ pub(crate) use self::frames::{Issued, frame_command};
 
 use crate::event::{Envelope, Fact, IgnoreReason, Input, ToolFailure};
 use crate::ids::{AggregateKey, EventId, InputId};
-use crate::limits::INLINE_BYTES_MAX;
+use crate::limits::{ENTRY_INLINE_BYTES_MAX, INLINE_BYTES_MAX, STATE_VALUE_BYTES_MAX};
 use crate::payload::{Blob, Payload};
 use crate::playbook::Playbook;
 use crate::project::event_span;
@@ -121,6 +121,8 @@ pub(crate) struct Turn<'a> {
     state: Option<State>,
     facts: Vec<Fact>,
     blobs: Vec<Blob>,
+    /// Bytes of the values that the facts hold themselves.
+    inline_bytes: usize,
     ignored: Vec<(InputId, IgnoreReason)>,
     loaded: Arc<Loaded>,
 }
@@ -128,7 +130,8 @@ pub(crate) struct Turn<'a> {
 impl<'a> Turn<'a> {
     fn begin(moment: Moment<'a>, state: Option<State>, loaded: &Arc<Loaded>) -> Self {
         let (facts, blobs, ignored) = (Vec::new(), Vec::new(), Vec::new());
-        Self { moment, state, facts, blobs, ignored, loaded: Arc::clone(loaded) }
+        let (inline_bytes, loaded) = (0, Arc::clone(loaded));
+        Self { moment, state, facts, blobs, inline_bytes, ignored, loaded }
     }
 
     fn finish(self, inputs: u64) -> Option<Transition> {
@@ -215,11 +218,22 @@ impl<'a> Turn<'a> {
     fn spill(&mut self, payload: Payload) -> Payload {
         match &payload {
             Payload::Inline(value) => match serde_json::to_vec(value) {
-                Ok(bytes) if bytes.len() > INLINE_BYTES_MAX => self.store(value, bytes),
+                Ok(bytes) if !self.has_room(bytes.len()) => self.store(value, bytes),
                 _ => payload,
             },
             _ => payload,
         }
+    }
+
+    /// Whether the entry may hold a value of so many bytes beside those that it holds already.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let filled = self.inline_bytes.saturating_add(bytes);
+        let room = bytes <= INLINE_BYTES_MAX
+            && (bytes <= STATE_VALUE_BYTES_MAX || filled <= ENTRY_INLINE_BYTES_MAX);
+        if room {
+            self.inline_bytes = filled;
+        }
+        room
     }
 
     /// Moves a value that is too large for a state to the payload store.

@@ -144,7 +144,9 @@ fn brief(fact: &Fact) -> String {
             let end = if outcome.error.is_some() { "error" } else { "ok" };
             format!("answer {command_id} attempt {attempt}: {end}")
         }
-        Fact::Retried { command_id, delay_ms, .. } => format!("retry {command_id} in {delay_ms} ms"),
+        Fact::Retried { command_id, delay_ms, .. } => {
+            format!("retry {command_id} in {delay_ms} ms")
+        }
         Fact::LoopRequested { key, open, .. } => {
             format!("ask for {key} over {}", open.collection_size)
         }
@@ -153,7 +155,9 @@ fn brief(fact: &Fact) -> String {
         Fact::StepExited { step, status, .. } => format!("exit {step}: {status:?}"),
         Fact::Finished { status, .. } => format!("FINISHED {status:?}"),
         Fact::LoopOpened { open } => format!("open over {}", open.collection_size),
-        Fact::FrameIssued { first, len, attempt, .. } => format!("issue [{first}; {len}]@{attempt}"),
+        Fact::FrameIssued { first, len, attempt, .. } => {
+            format!("issue [{first}; {len}]@{attempt}")
+        }
         Fact::FrameAnswered { first, len, attempt, outcomes, retried, .. } => {
             let failed = outcomes.iter().filter(|outcome| outcome.error.is_some()).count();
             format!("answer [{first}; {len}]@{attempt}: {failed} failed, retry {retried:?}")

@@ -9,7 +9,7 @@ use std::fmt;
 use engine_core::command::Command;
 use engine_core::driver::outbox;
 use engine_core::event::{Answer, Entry, Envelope, Input, LoopOpen, Status};
-use engine_core::ids::{AggregateKey, CommandId, EventId, InputId};
+use engine_core::ids::{AggregateKey, CommandId, EventId, ExecutionId, InputId};
 use engine_core::limits::{LOOP_STATE_BYTES_MAX, REDRIVE_ENTRIES};
 use engine_core::payload::LoopSummary;
 use engine_core::project::event_span;
@@ -80,6 +80,8 @@ struct Issue {
     inputs: Vec<InputId>,
     not_before_ms: i64,
     sends: u64,
+    /// Whether sending it is up to a process that takes the execution up again.
+    resumed: bool,
     /// Who ran it.
     workers: BTreeSet<String>,
 }
@@ -93,21 +95,24 @@ pub(crate) struct Checks {
     closed: BTreeMap<AggregateKey, LoopSummary>,
     sent: BTreeSet<(AggregateKey, InputId)>,
     redeliveries: BTreeMap<(AggregateKey, InputId), u64>,
-    /// Writes without an answer: two authors of equal entries may both take it for theirs.
-    silences: BTreeMap<(AggregateKey, u64), u64>,
+    /// Writes without an answer: two authors of equal entries may both take one for theirs, and whoever
+    /// was left without an answer looks what else its batch may have left unsent.
+    silences: BTreeMap<AggregateKey, u64>,
     /// Aggregates that have begun and not ended.
     pub(crate) open: BTreeSet<AggregateKey>,
     /// Messages that are gone for good.
     pub(crate) lost: u64,
     /// Processes that took up executions again.
     pub(crate) resumes: u64,
+    /// Event handlers that slept until others had done their work.
+    pub(crate) sleepers: u64,
     pub(crate) commits: u64,
     pub(crate) calls: u64,
 }
 
 impl Checks {
     /// I-16: sizes of what is stored.
-    pub(crate) fn sizes(&self, entry: &Entry, bytes: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn sizes(entry: &Entry, bytes: &[u8]) -> Result<(), Violation> {
         let (key, seq) = (&entry.key, entry.seq);
         ensure!(bytes.len() <= ENTRY_BYTES_MAX, "I-16", "{key} #{seq} has {} bytes", bytes.len());
         if let State::Loop(_) = &entry.state {
@@ -142,6 +147,7 @@ impl Checks {
                 inputs: entry.inputs.clone(),
                 not_before_ms: command.not_before_ms,
                 sends: 0,
+                resumed: false,
                 workers: BTreeSet::new(),
             };
             self.issued.insert((command.id, command.attempt), issue);
@@ -199,7 +205,7 @@ impl Checks {
         let again = issue.inputs.iter().filter_map(|input| {
             self.redeliveries.get(&(issue.key.clone(), input.clone())).copied()
         });
-        let silences = self.silences.get(&(issue.key.clone(), issue.seq)).copied().unwrap_or(0);
+        let silences = self.silences.get(&issue.key).copied().unwrap_or(0);
         let allowed = 1 + again.sum::<u64>() + silences + self.resumes;
         let sends = issue.sends;
         ensure!(
@@ -212,7 +218,7 @@ impl Checks {
 
     /// A write of an entry goes unanswered.
     pub(crate) fn silenced(&mut self, entry: &Entry) {
-        *self.silences.entry((entry.key.clone(), entry.seq)).or_default() += 1;
+        *self.silences.entry(entry.key.clone()).or_default() += 1;
     }
 
     pub(crate) fn sent_event(&mut self, envelope: &Envelope) {
@@ -257,9 +263,7 @@ impl Checks {
         c.commands.bodies().any(|(_, command)| queued(command))
             || c.events.bodies().any(|(number, envelope)| match &envelope.input {
                 _ if Some(number) == but => false,
-                Input::Answer(answer)
-                    if answer.command_id == *id && answer.attempt == attempt =>
-                {
+                Input::Answer(answer) if answer.command_id == *id && answer.attempt == attempt => {
                     true
                 }
                 _ => issue.is_some_and(|issue| {
@@ -268,10 +272,22 @@ impl Checks {
             })
     }
 
-    /// Commands that are awaited and that nothing under way will ever answer.
-    pub(crate) fn orphans(&self, carried: &Carried<'_>) -> Vec<String> {
+    /// The queues are lost: what was in them is for the next process to send again.
+    pub(crate) fn forgotten(&mut self) {
+        self.lost += 1;
+        for issue in self.issued.values_mut() {
+            issue.resumed = true;
+        }
+    }
+
+    /// Commands of an execution that are awaited and that nothing under way will ever answer.
+    pub(crate) fn orphans(&self, of: ExecutionId, carried: &Carried<'_>) -> Vec<String> {
         let mut orphans = Vec::new();
-        for (key, chain) in self.chains.iter().filter(|(_, chain)| !chain.over) {
+        let open = self
+            .chains
+            .iter()
+            .filter(|(key, chain)| key.execution_id() == of && !chain.over && self.is_wanted(key));
+        for (key, chain) in open {
             for (id, attempt) in chain.state.iter().flat_map(|state| awaited(key, state)) {
                 if !self.is_carried(&id, attempt, carried, None) {
                     orphans.push(format!("{id} attempt {attempt}"));
@@ -288,10 +304,21 @@ impl Checks {
         log: &BTreeMap<AggregateKey, Vec<Entry>>,
         carried: &Carried<'_>,
     ) -> Result<(), Violation> {
-        let Envelope { id, to, .. } = &*received.body;
-        ensure!(!self.awaits(&received.body), "I-15", "{to} still awaits {id}, acknowledged");
+        let Envelope { id, to, input } = &*received.body;
+        // Whoever opens a loop looks afterwards whether it had to stop meanwhile.
+        let opened = self.chains.get(to).is_some_and(|chain| chain.seq == 1);
+        let early = matches!(input, Input::Cancel { .. }) && opened;
+        let moot = early || !self.awaits(&received.body);
+        ensure!(moot, "I-15", "{to} still awaits {id}, acknowledged");
         let recent = log.get(to).into_iter().flatten().rev().take(REDRIVE_ENTRIES);
-        for entry in recent.filter(|entry| entry.inputs.contains(id)) {
+        // A tick may have an effect when a sleeper wakes up with it, long after its message is gone: then
+        // the next deadline takes care. Every request for a loop has the same name, and begins only one.
+        let tells = |entry: &&Entry| match input {
+            Input::Tick => false,
+            Input::LoopOpen(_) => entry.seq == 1,
+            _ => true,
+        };
+        for entry in recent.filter(tells).filter(|entry| entry.inputs.contains(id)) {
             self.sent_all(entry, received, carried)?;
         }
         Ok(())
@@ -314,7 +341,7 @@ impl Checks {
         let out = outbox(entry);
         for Command { id, attempt, .. } in &out.commands {
             let issue = self.issued.get(&(id.clone(), *attempt));
-            let sent = issue.is_some_and(|issue| issue.sends > 0);
+            let sent = issue.is_some_and(|issue| issue.sends > 0 || issue.resumed);
             let moot = !pending.contains(&(id.clone(), *attempt));
             let ok = sent || moot || self.is_carried(id, *attempt, carried, Some(received.number));
             ensure!(

@@ -16,7 +16,7 @@ use super::world::{Sim, Wake, World};
 /// Milliseconds that a world may take after everything was healed.
 const PATIENCE_MS: i64 = 2 * 3_600_000;
 /// Milliseconds after which a loop without an execution must have stopped.
-const STOP_MS: i64 = 15 * 60_000;
+const STOP_MS: i64 = 7 * 60_000;
 /// Milliseconds between two rounds of the sweeper.
 const SWEEP_MS: i64 = 60_000;
 
@@ -166,8 +166,12 @@ impl Executor {
     fn check_stops(&self) {
         let mut world = self.sim.lock();
         if self.healed_ms.is_some_and(|healed| world.now_ms > healed + STOP_MS) {
-            let unstopped: Vec<String> =
-                world.checks.unstopped(STOP_MS, world.now_ms).iter().map(ToString::to_string).collect();
+            let unstopped: Vec<String> = world
+                .checks
+                .unstopped(STOP_MS, world.now_ms)
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             if !unstopped.is_empty() {
                 world.fail("I-14", format!("nobody wants {}", unstopped.join(", ")));
             }
@@ -304,6 +308,7 @@ impl Executor {
                 let zombie = mortal && world.roll(Fault::Zombie, |odds| odds.zombie);
                 let wait_ms = wait_ms.unwrap_or(0) + pause(&mut world, actor, zombie);
                 if zombie {
+                    world.checks.sleepers += u64::from(actor == Actor::Handler);
                     world.note(|| format!("ZOMBIE   {actor:?} {number} at {site:?}"));
                 }
                 world.schedule(now_ms + wait_ms, Wake::Task(number));

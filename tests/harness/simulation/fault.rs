@@ -197,8 +197,11 @@ impl Odds {
             doom: odds(4_000),
             ..Self::default()
         };
+        if rng.below(10) == 0 {
+            drawn.message_lost = rng.within(100_000, 300_000);
+        }
         drawn.restarts = if rng.below(6) == 0 { rng.within(1, 3) } else { 0 };
-        drawn.skew_ms = if rng.below(4) == 0 { rng.within(100, 120_000) } else { 0 };
+        drawn.skew_ms = if rng.below(4) == 0 { rng.within(100, 15_000) } else { 0 };
         drawn.fifo = rng.below(3) > 0;
         drawn.deduplicates = drawn.fifo && rng.below(2) == 0;
         drawn
@@ -207,7 +210,7 @@ impl Odds {
     /// The same world after everything that can go wrong has gone wrong.
     pub(crate) fn heal(&mut self) {
         let (fifo, deduplicates, skew_ms) = (self.fifo, self.deduplicates, self.skew_ms);
-        *self = Self { fifo, deduplicates, skew_ms, ..Self::default() };
+        *self = Self { skew_ms, fifo, deduplicates, ..Self::default() };
     }
 }
 

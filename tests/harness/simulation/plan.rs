@@ -114,7 +114,7 @@ impl Builder<'_> {
         let names: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
         let mut n = self.rng.below(1_000);
         self.tool("start", Tool::default());
-        let first = target(&names[0], self.arguments(&names[0], &stages[0], json!(n)));
+        let first = target(&names[0], &Self::arguments(&names[0], &stages[0], &json!(n)));
         self.add(json!({"step": "start", "tool": {"kind": "noop"}, "next": [first]}));
         self.ran("start", None);
         for (number, stage) in stages.iter().enumerate() {
@@ -138,12 +138,8 @@ impl Builder<'_> {
     fn draw_stage(&mut self) -> Stage {
         match self.rng.below(12) {
             0..=2 => {
-                let handlings = [
-                    Handling::None,
-                    Handling::Continue,
-                    Handling::Retry,
-                    Handling::RetryThenRoute,
-                ];
+                let handlings =
+                    [Handling::None, Handling::Continue, Handling::Retry, Handling::RetryThenRoute];
                 Stage::Call(*self.rng.pick(&handlings))
             }
             3 => Stage::FanOut { branches: self.rng.within(1, 5), bad: self.rng.below(8) == 0 },
@@ -172,7 +168,7 @@ impl Builder<'_> {
     }
 
     /// What a stage is entered with.
-    fn arguments(&self, name: &str, stage: &Stage, n: Value) -> Value {
+    fn arguments(name: &str, stage: &Stage, n: &Value) -> Value {
         match stage {
             Stage::Loop(shape) if shape.by_argument => {
                 json!({"n": n, "items": format!("{{{{ workload.{name}_items }}}}")})
@@ -183,8 +179,8 @@ impl Builder<'_> {
         }
     }
 
-    fn onward(&self, next: Option<(&str, &Stage)>, n: Value) -> Vec<Value> {
-        let next = next.map(|(name, stage)| target(name, self.arguments(name, stage, n)));
+    fn onward(next: Option<(&str, &Stage)>, n: &Value) -> Vec<Value> {
+        let next = next.map(|(name, stage)| target(name, &Self::arguments(name, stage, n)));
         next.into_iter().collect()
     }
 
@@ -220,14 +216,21 @@ impl Builder<'_> {
     fn draw_tool(&mut self) -> Tool {
         let stuffing = match self.rng.below(12) {
             0 => 40_000,
-            1..=3 => 700,
+            1 => 30_000,
+            2..=4 => 700,
             _ => 0,
         };
         let longest_ms = *self.rng.pick(&[0, 5, 60, 900]);
         Tool { refuses_ppm: 0, flaky: 0, stuffing, longest_ms }
     }
 
-    fn call(&mut self, name: &str, handling: Handling, n: u64, next: Option<(&str, &Stage)>) -> u64 {
+    fn call(
+        &mut self,
+        name: &str,
+        handling: Handling,
+        n: u64,
+        next: Option<(&str, &Stage)>,
+    ) -> u64 {
         let retries = matches!(handling, Handling::Retry | Handling::RetryThenRoute);
         let refuses_ppm = if self.rng.below(3) == 0 { 300_000 } else { 0 };
         let drawn = self.draw_tool();
@@ -240,7 +243,7 @@ impl Builder<'_> {
             rules.push(self.retry_rule(1));
         }
         if handling == Handling::RetryThenRoute {
-            let rescue = self.onward(next, json!(after));
+            let rescue = Self::onward(next, &json!(after));
             let then = if rescue.is_empty() {
                 json!({"set": {"rescued": name}})
             } else {
@@ -249,7 +252,7 @@ impl Builder<'_> {
             rules.push(json!({"when": "{{ event.name == 'call.error' }}", "then": then}));
         }
         let on_error = if handling == Handling::Continue { "continue" } else { "fail" };
-        let onward = self.onward(next, passed);
+        let onward = Self::onward(next, &passed);
         self.add(json!({
             "step": name, "tool": {"kind": "noop"}, "case": rules, "next": onward,
             "spec": {"on_error": on_error, "timeout": "2s"},
@@ -285,7 +288,7 @@ impl Builder<'_> {
         let mut leaves = Vec::new();
         for number in 0..branches {
             let leaf = format!("{name}_leaf{number}");
-            targets.push(target(&leaf, json!({"n": number})));
+            targets.push(target(&leaf, &json!({"n": number})));
             let drawn = self.draw_tool();
             let fails = bad && number == 0;
             let refuses_ppm = if fails { 1_000_000 } else { 100_000 };
@@ -299,7 +302,7 @@ impl Builder<'_> {
             }));
         }
         let after = self.rng.below(1_000);
-        targets.extend(self.onward(next, json!(after)));
+        targets.extend(Self::onward(next, &json!(after)));
         self.add(json!({
             "step": name, "tool": {"kind": "noop"}, "next": targets, "spec": {"timeout": "2s"},
         }));
@@ -316,9 +319,9 @@ impl Builder<'_> {
         let drawn = self.draw_tool();
         self.tool(name, drawn);
         let again = format!("{{{{ event.name == 'call.done' and round < {rounds} }}}}");
-        let same = target(name, json!({"n": "{{ n + 1 }}", "round": "{{ round + 1 }}"}));
+        let same = target(name, &json!({"n": "{{ n + 1 }}", "round": "{{ round + 1 }}"}));
         let after = self.rng.below(1_000);
-        let onward = self.onward(next, json!(after));
+        let onward = Self::onward(next, &json!(after));
         self.add(json!({
             "step": name, "tool": {"kind": "noop"}, "spec": {"timeout": "2s"},
             "case": [{"when": again, "then": {"next": [same]}}], "next": onward,
@@ -331,6 +334,6 @@ impl Builder<'_> {
     }
 }
 
-fn target(step: &str, args: Value) -> Value {
+fn target(step: &str, args: &Value) -> Value {
     json!({"step": step, "args": args})
 }

@@ -103,9 +103,10 @@ impl<T> Queue<T> {
             if let Some(first) = first {
                 overtaken = !self.manners.fifo && first != open[0];
                 let group = self.messages[&first].group.clone();
-                let more = open.iter().copied().filter(|number| {
-                    *number != first && self.messages[number].group == group
-                });
+                let more = open
+                    .iter()
+                    .copied()
+                    .filter(|number| *number != first && self.messages[number].group == group);
                 numbers.push(first);
                 numbers.extend(more.take(self.manners.batch.min(BATCH_MAX) - 1));
             }
@@ -136,9 +137,8 @@ impl<T> Queue<T> {
     }
 
     fn bury(&mut self, now_ms: i64) -> Vec<Arc<T>> {
-        let worn = |message: &Message<T>| {
-            message.visible_ms <= now_ms && message.receives >= RECEIVES_MAX
-        };
+        let worn =
+            |message: &Message<T>| message.visible_ms <= now_ms && message.receives >= RECEIVES_MAX;
         let numbers: Vec<u64> = self
             .messages
             .iter()

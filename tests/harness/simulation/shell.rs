@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use super::fault::{Fault, Site};
 use super::mutant::Mutant;
 use super::queue::Received;
-use super::world::Sim;
+use super::world::{Sim, Wake};
 
 /// Milliseconds after which a failed batch is tried again.
 const BACKOFF_MS: (u64, u64) = (200, 5_000);
@@ -36,7 +36,8 @@ pub(crate) async fn handle(sim: Sim, driver: Arc<Driver>, batch: Vec<Received<En
         let mut world = sim.lock();
         world.delivered(&batch);
         world.note(|| {
-            let one = |one: &Received<Envelope>| format!("{} (receive {})", one.body.id, one.receives);
+            let one =
+                |one: &Received<Envelope>| format!("{} (receive {})", one.body.id, one.receives);
             let inputs: Vec<String> = batch.iter().map(one).collect();
             format!("receive  {}: {}", batch[0].body.to, inputs.join(", "))
         });
@@ -65,7 +66,7 @@ pub(crate) async fn handle(sim: Sim, driver: Arc<Driver>, batch: Vec<Received<En
             for one in &batch {
                 world.events.give_back(one, at_ms);
             }
-            world.schedule(at_ms, super::world::Wake::Pump);
+            world.schedule(at_ms, Wake::Pump);
         }
     }
 }
@@ -113,17 +114,14 @@ pub(crate) async fn work(sim: Sim, ports: Ports, received: Received<Command>, na
         }
         Err(error) => Err(error),
     };
-    match answered {
-        Ok(()) => {
-            sim.reach(Site::Acknowledge).await;
-            sim.lock().commands.acknowledge(&received);
-        }
-        Err(_) => {
-            let mut world = sim.lock();
-            let at_ms = world.now_ms + world.rng.span_ms(BACKOFF_MS.0, BACKOFF_MS.1);
-            world.commands.give_back(&received, at_ms);
-            world.schedule(at_ms, super::world::Wake::Pump);
-        }
+    if answered.is_ok() {
+        sim.reach(Site::Acknowledge).await;
+        sim.lock().commands.acknowledge(&received);
+    } else {
+        let mut world = sim.lock();
+        let at_ms = world.now_ms + world.rng.span_ms(BACKOFF_MS.0, BACKOFF_MS.1);
+        world.commands.give_back(&received, at_ms);
+        world.schedule(at_ms, Wake::Pump);
     }
 }
 
@@ -257,9 +255,7 @@ pub(crate) async fn insist(sim: Sim, ports: Ports, number: usize, cancel: bool) 
         let done = match state {
             None => false,
             Some(_) if !cancel => true,
-            Some(State::Execution(state)) => {
-                state.status != engine_core::event::Status::Running
-            }
+            Some(State::Execution(state)) => state.status != engine_core::event::Status::Running,
             Some(State::Loop(_)) => true,
         };
         if done {
@@ -272,9 +268,13 @@ pub(crate) async fn insist(sim: Sim, ports: Ports, number: usize, cancel: bool) 
 pub(crate) async fn resume(sim: Sim, driver: Arc<Driver>, id: ExecutionId) {
     sim.reach(Site::Received).await;
     loop {
-        sim.lock().checks.resumes += 1;
+        let lost = {
+            let mut world = sim.lock();
+            world.checks.resumes += 1;
+            world.checks.lost
+        };
         match driver.resume(id).await {
-            Ok(_) => return,
+            Ok(_) => return sim.lock().resumed(id, lost),
             Err(error) => complain(&sim, &error),
         }
         sim.wait(Site::Wait, 1_000).await;

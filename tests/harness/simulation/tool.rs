@@ -65,7 +65,11 @@ impl Toolbox {
             return Err(failure(step, input));
         }
         let failing = (self.dice(step, input) >> 24) % (u64::from(self.tool(step).flaky) + 1);
-        if u64::from(attempt) <= failing { Err(failure(step, input)) } else { Ok(self.result(step, input)) }
+        if u64::from(attempt) <= failing {
+            Err(failure(step, input))
+        } else {
+            Ok(self.result(step, input))
+        }
     }
 
     /// The result of an accepted input.

@@ -91,10 +91,16 @@ fn settled_steps(
             return Err(Violation::new("I-10", format!("{key} never came to `{step}`")));
         };
         let (runs, visits) = (future.runs, future.visits);
-        ensure!(found.visits == visits, "I-10", "{key}: {} visits of `{step}`, not {visits}", found.visits);
+        ensure!(
+            found.visits == visits,
+            "I-10",
+            "{key}: {} visits of `{step}`, not {visits}",
+            found.visits
+        );
         ensure!(found.runs == runs, "I-10", "{key}: {} runs of `{step}`, not {runs}", found.runs);
         if let Some(result) = &future.result {
-            results.push((step.clone(), found.result.clone(), result.clone()));
+            let held = found.result.clone().unwrap_or(Payload::Inline(Value::Null));
+            results.push((step.clone(), held, result.clone()));
         }
     }
     let known = |step: &str| expected.steps.contains_key(step);
@@ -155,8 +161,8 @@ fn aggregate(tools: &Toolbox, state: &LoopState, items: &[Value]) -> Value {
     let failed = items.iter().filter(|item| tools.refuses(step, item)).count();
     let results: Vec<Value> = items.iter().map(|item| tools.settled(step, item)).collect();
     let total = items.len();
-    let stats = json!({"total": total, "success": total - failed, "failed": failed});
-    json!({"results": results, "stats": stats})
+    let counts = json!({"total": total, "success": total - failed, "failed": failed});
+    json!({"results": results, "stats": counts})
 }
 
 /// I-7: entries that were written and read again lead to the same state.

@@ -102,7 +102,8 @@ impl World {
         let (fifo, deduplicates) = (odds.fifo, odds.deduplicates);
         let batch = usize::try_from(rng.within(1, 10)).unwrap_or(1);
         let events = Manners { visibility_ms, fifo, deduplicates, fences: true, batch };
-        let visibility_ms = rng.span_ms(20_000, 120_000);
+        // Longer than the longest call: else every call would be made twice.
+        let visibility_ms = rng.span_ms(30_000, 150_000);
         let commands =
             Manners { visibility_ms, fifo: false, deduplicates: false, fences: false, batch: 1 };
         let latency_ms = *rng.pick(&[3, 20, 200]);
@@ -153,7 +154,7 @@ impl World {
         self.agenda.retain(|_, wake| !matches!(wake, Wake::Task(_)));
         self.events.clear();
         self.commands.clear();
-        self.checks.lost += 1;
+        self.checks.forgotten();
     }
 
     /// Whether something happens that happens so often in a million.
@@ -167,8 +168,9 @@ impl World {
 
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
         if let Some(lines) = &mut self.timeline {
-            let seconds = (self.now_ms - BEGINNING_MS) as f64 / 1e3;
-            lines.push(format!("{seconds:>10.3} s  {}", text()));
+            let passed_ms = self.now_ms - BEGINNING_MS;
+            let (seconds, ms) = (passed_ms / 1_000, passed_ms % 1_000);
+            lines.push(format!("{seconds:>6}.{ms:03} s  {}", text()));
         }
     }
 
@@ -235,7 +237,7 @@ impl World {
         match serde_json::to_vec(entry) {
             Ok(bytes) => {
                 self.mark(&bytes);
-                let size = self.checks.sizes(entry, &bytes);
+                let size = Checks::sizes(entry, &bytes);
                 self.check(size);
             }
             Err(error) => self.fail("I-6", format!("an entry is no JSON: {error}")),
@@ -275,7 +277,9 @@ impl World {
             command.not_before_ms.max(self.now_ms)
         };
         let body = Arc::new(command.clone());
-        for _ in 0..self.copies(&format!("command  {} attempt {}", command.id, command.attempt)) {
+        for _ in
+            0..self.copies(&format!("command  {} attempt {}", command.id, command.attempt), false)
+        {
             let visible_ms = visible_ms + self.behind();
             let group = command.id.to_string();
             self.commands.send(&body, "", group, (self.now_ms, visible_ms));
@@ -288,7 +292,8 @@ impl World {
         self.checks.sent_event(envelope);
         let body = Arc::new(envelope.clone());
         let (id, group) = (format!("{} {}", envelope.to, envelope.id), envelope.to.to_string());
-        for _ in 0..self.copies(&format!("input    {id}")) {
+        let stop = matches!(envelope.input, Input::Cancel { .. });
+        for _ in 0..self.copies(&format!("input    {id}"), stop) {
             let late_ms = if self.odds.fifo { 0 } else { self.behind() };
             let at = (self.now_ms, self.now_ms + late_ms);
             if self.events.send(&body, &id, group.clone(), at) {
@@ -301,8 +306,19 @@ impl World {
         }
     }
 
-    fn copies(&mut self, what: &str) -> u64 {
-        if self.roll(Fault::MessageLost, |odds| odds.message_lost) {
+    /// An execution was taken up again: everything that it waits for is under way.
+    pub(crate) fn resumed(&mut self, id: ExecutionId, lost_before: u64) {
+        let carried = Carried { events: &self.events, commands: &self.commands };
+        let orphans = self.checks.orphans(id, &carried);
+        if self.checks.lost == lost_before && !orphans.is_empty() {
+            self.fail("I-9", format!("resuming left out {}", orphans.join(", ")));
+        }
+    }
+
+    fn copies(&mut self, what: &str, stop: bool) -> u64 {
+        // Few stops are sent; where messages vanish, many of them do.
+        let often = |odds: &Odds| if stop { 8 * odds.message_lost } else { odds.message_lost };
+        if self.roll(Fault::MessageLost, often) {
             self.note(|| format!("LOST     {what}"));
             self.checks.lost += 1;
             return 0;

@@ -6,7 +6,7 @@ use engine_core::limits::REDRIVE_ENTRIES;
 use engine_core::playbook::LoopMode;
 use engine_core::state::{ExecutionState, LoopState, State, Waits};
 
-use super::{Carried, Chain, Checks, Fault, Violation, ensure, frame_id};
+use super::{Carried, Chain, Checks, Fault, Issue, Violation, ensure, frame_id};
 
 impl Checks {
     pub(super) fn fact(
@@ -76,7 +76,10 @@ impl Checks {
             }
             Fact::LoopDone { run, summary, .. } => {
                 let closed = self.closed.get(&summary.key);
-                ensure!(closed == Some(summary), "I-3", "{} is done, not closed", summary.key);
+                // A loop that a failing execution no longer wants need not begin.
+                let declined = state.failure.is_some() && summary.total == 0;
+                let known = closed == Some(summary) || declined;
+                ensure!(known, "I-3", "{} is done, not closed", summary.key);
                 ensure!(chain.done.insert(*run), "I-3", "{} is done twice", summary.key);
             }
             Fact::StepExited { run, step, .. } => {
@@ -182,7 +185,10 @@ impl Checks {
         // Sending again looks back over so many entries; a queue without order may exceed them.
         let issue = self.issued.get(&(id.clone(), attempt));
         let distant = issue.is_some_and(|one| one.seq + REDRIVE_ENTRIES as u64 <= chain.seq);
-        let explained = self.lost > 0 || distant || self.is_carried(id, attempt, carried, None);
+        let ticked = |issue: &Issue| issue.inputs.iter().any(|input| input.0.starts_with("tick:"));
+        let asleep = self.sleepers > 0 && issue.is_some_and(ticked);
+        let explained =
+            self.lost > 0 || distant || asleep || self.is_carried(id, attempt, carried, None);
         ensure!(explained, "I-9", "{id} attempt {attempt} vanished, and no message was lost");
         Ok(())
     }

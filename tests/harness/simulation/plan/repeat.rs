@@ -130,17 +130,11 @@ impl Builder<'_> {
             json!(format!("{{{{ workload.{name}_items }}}}"))
         };
         let settled = self.settle(name, shape);
-        let (after, passed) = match (shape.rules, settled.certain) {
-            (Rules::Done, true) => {
-                (settled.runs - settled.failed, json!("{{ result.stats.success }}"))
-            }
-            _ => {
-                let n = self.rng.below(1_000);
-                (n, json!(n))
-            }
-        };
+        let told = shape.rules == Rules::Done && settled.certain;
+        let after = if told { settled.runs - settled.failed } else { self.rng.below(1_000) };
+        let passed = if told { json!("{{ result.stats.success }}") } else { json!(after) };
         let rules = self.rules(name, shape, next, &passed);
-        let onward = self.onward(next, json!(after));
+        let onward = Self::onward(next, &json!(after));
         self.add_loop(name, shape, &source, (rules, onward));
         if !self.alive {
             return after;
@@ -161,9 +155,12 @@ impl Builder<'_> {
         let retries = matches!(shape.rules, Rules::Retry | Rules::RetryThenHandle);
         let mut tool = self.draw_tool();
         // Hundreds of large results would only cost time.
-        if shape.items.len() > 20 {
+        if shape.items.len() > 50 {
             tool.stuffing = tool.stuffing.min(700);
             tool.longest_ms = tool.longest_ms.min(60);
+        }
+        if shape.items.len() <= 50 && self.rng.below(10) == 0 {
+            tool.longest_ms = 25_000;
         }
         tool.refuses_ppm = shape.refuses_ppm;
         tool.flaky = if retries { 2 } else { 0 };
@@ -203,7 +200,10 @@ impl Builder<'_> {
         let first = refused.iter().position(|refused| *refused);
         let mut runs = refused.len();
         let mut certain = true;
-        if shape.fail_fast && unhandled && let Some(first) = first {
+        if shape.fail_fast
+            && unhandled
+            && let Some(first) = first
+        {
             runs = first + 1;
             certain = shape.window.is_none();
         }
@@ -236,12 +236,12 @@ impl Builder<'_> {
             }
             Rules::Set => vec![json!({"when": done, "then": {"set": {"good": "{{ item }}"}}})],
             Rules::Route => {
-                let side = target(&format!("{name}_side"), json!({"n": "{{ item }}"}));
+                let side = target(&format!("{name}_side"), &json!({"n": "{{ item }}"}));
                 let when = "{{ event.name == 'call.done' and item % 5 == 0 }}";
                 vec![json!({"when": when, "then": {"next": [side]}})]
             }
             Rules::Done => {
-                let onward = self.onward(next, passed.clone());
+                let onward = Self::onward(next, passed);
                 let then = if onward.is_empty() {
                     json!({"set": {"stats": "{{ result.stats }}"}})
                 } else {
@@ -301,8 +301,8 @@ impl Builder<'_> {
     ) -> u64 {
         self.loop_tool(name, shape);
         let after = self.rng.below(1_000);
-        let onward = self.onward(next, json!(after));
-        let second = target(name, json!({"n": 0, "round": 2, "items": again}));
+        let onward = Self::onward(next, &json!(after));
+        let second = target(name, &json!({"n": 0, "round": 2, "items": again}));
         let when = "{{ event.name == 'loop.done' and round == 1 }}";
         let rules = vec![json!({"when": when, "then": {"next": [second]}})];
         self.add_loop(name, shape, &json!("{{ items }}"), (rules, onward));
@@ -333,9 +333,9 @@ impl Builder<'_> {
         let after = self.rng.below(1_000);
         let mut targets: Vec<Value> = [&shape.items[..], again]
             .iter()
-            .map(|items| target(&body, json!({"n": 0, "items": items})))
+            .map(|items| target(&body, &json!({"n": 0, "items": items})))
             .collect();
-        targets.extend(self.onward(next, json!(after)));
+        targets.extend(Self::onward(next, &json!(after)));
         self.add(json!({
             "step": name, "tool": {"kind": "noop"}, "next": targets, "spec": {"timeout": "2s"},
         }));
