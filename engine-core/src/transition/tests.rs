@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Moment, Needs, transition};
 use crate::command::Command;
 use crate::driver::outbox;
-use crate::event::{Answer, Entry, Envelope, Input, Outcome, Start, Status, ToolFailure};
+use crate::event::{Answer, Entry, Envelope, Fact, Input, Outcome, Start, Status, ToolFailure};
 use crate::ids::{AggregateKey, EventId, ExecutionId, InputId};
 use crate::limits::{
     ATTEMPTS_MAX, LOOP_IN_FLIGHT_MAX, LOOP_ITEMS_MAX, LOOP_STATE_BYTES_MAX, OPEN_RUNS_MAX,
@@ -31,25 +31,37 @@ struct Bench {
     blobs: BTreeMap<String, Value>,
     queue: VecDeque<Envelope>,
     commands: Vec<Command>,
+    /// How often each answer arrives.
+    copies: usize,
 }
 
 const ID: ExecutionId = ExecutionId(7);
 
 impl Bench {
     fn run(workflow: &str, payload: &Value, tool: Tool) -> Self {
+        let mut bench = Self::begin(workflow, payload, tool);
+        bench.drain();
+        bench
+    }
+
+    fn begin(workflow: &str, payload: &Value, tool: Tool) -> Self {
         let head = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: { name: t }\n";
         let parsed = parse(&format!("{head}{workflow}"));
         let Some(playbook) = parsed.playbook else { panic!("{:#?}", parsed.diagnostics) };
         let (logs, blobs, commands) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let mut bench = Self { playbook, tool, logs, blobs, queue: VecDeque::new(), commands };
+        let (queue, copies) = (VecDeque::new(), 1);
+        let mut bench = Self { playbook, tool, logs, blobs, queue, commands, copies };
         let payload = payload.as_object().cloned().unwrap_or_else(Map::new);
         let start = Start { playbook: bench.playbook.reference.clone(), payload };
         let (id, to) = (InputId::from("start"), AggregateKey::Execution(ID));
         bench.queue.push_back(Envelope { id, to, input: Input::Start(start) });
-        while let Some(envelope) = bench.queue.pop_front() {
-            bench.take(envelope);
-        }
         bench
+    }
+
+    fn drain(&mut self) {
+        while let Some(envelope) = self.queue.pop_front() {
+            self.take(envelope);
+        }
     }
 
     fn take(&mut self, envelope: Envelope) {
@@ -118,7 +130,8 @@ impl Bench {
         };
         let id = InputId(format!("{}.{}", command.id, command.attempt));
         let (to, input) = (command.reply_to.clone(), Input::Answer(answer));
-        self.queue.push_back(Envelope { id, to, input });
+        let envelope = Envelope { id, to, input };
+        self.queue.extend(std::iter::repeat_n(envelope, self.copies));
     }
 
     fn load(&self, payload: &Payload) -> Value {
@@ -390,9 +403,7 @@ fn a_late_a_foreign_and_a_doubled_answer_change_nothing() {
     bench.answer(&late);
     late.id = "somebody:else:1".into();
     bench.answer(&late);
-    while let Some(envelope) = bench.queue.pop_front() {
-        bench.take(envelope);
-    }
+    bench.drain();
     assert_eq!(bench.logs.values().map(Vec::len).sum::<usize>(), entries);
 }
 
@@ -459,5 +470,28 @@ fn a_window_and_a_number_of_attempts_have_a_maximum() {
         if let State::Loop(state) = &entry.state {
             assert!(state.pending.len() as u64 <= LOOP_IN_FLIGHT_MAX);
         }
+    }
+}
+
+#[test]
+fn trap_05_a_doubled_answer_neither_skips_an_item_nor_ends_the_loop_early() {
+    for mode in ["sequential", "parallel"] {
+        let workflow = format!(
+            "workflow:\n- step: start\n  loop: {{ in: \"{{{{ range(40) | list }}}}\", iterator: n, mode: {mode} }}\n  {NOOP}\n  \
+             case:\n  - when: \"{{{{ event.name == 'call.done' and n == 39 }}}}\"\n    then: {{ set: {{ last: 1 }} }}\n"
+        );
+        let mut bench = Bench::begin(&workflow, &json!({}), fine);
+        bench.copies = 3;
+        bench.drain();
+        bench.prove();
+        assert_eq!(bench.summary(), "start:40:Completed Completed", "{mode}");
+        let settled = bench.logs.values().flatten().flat_map(|entry| &entry.facts);
+        let settled: usize = settled
+            .map(|fact| match fact {
+                Fact::FrameAnswered { outcomes, .. } => outcomes.len(),
+                _ => 0,
+            })
+            .sum();
+        assert_eq!(settled, 40, "{mode}: each item has one outcome");
     }
 }
