@@ -160,7 +160,7 @@ impl Builder<'_> {
             tool.longest_ms = tool.longest_ms.min(60);
         }
         if shape.items.len() <= 50 && self.rng.below(10) == 0 {
-            tool.longest_ms = 25_000;
+            tool.longest_ms = 60_000;
         }
         tool.refuses_ppm = shape.refuses_ppm;
         tool.flaky = if retries { 2 } else { 0 };
