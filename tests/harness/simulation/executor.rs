@@ -14,7 +14,7 @@ use super::shell;
 use super::world::{Sim, Wake, World};
 
 /// Milliseconds that a world may take after everything was healed.
-const PATIENCE_MS: i64 = 2 * 3_600_000;
+const PATIENCE_MS: i64 = 4 * 3_600_000;
 /// Milliseconds after which a loop without an execution must have stopped.
 const STOP_MS: i64 = 7 * 60_000;
 /// Milliseconds between two rounds of the sweeper.

@@ -165,7 +165,9 @@ pub(crate) struct Odds {
     pub(crate) reorder: u64,
     pub(crate) message_lost: u64,
     pub(crate) slow_tool: u64,
-    /// A whole-process death at a random moment.
+    /// Whether no order to stop reaches its loop.
+    pub(crate) deaf: bool,
+    /// Whole-process deaths at random moments.
     pub(crate) restarts: u64,
     /// Clocks differ by up to so many milliseconds either way.
     pub(crate) skew_ms: u64,
@@ -197,6 +199,7 @@ impl Odds {
             doom: odds(4_000),
             ..Self::default()
         };
+        drawn.deaf = rng.below(8) == 0;
         if rng.below(10) == 0 {
             drawn.message_lost = rng.within(100_000, 300_000);
         }

@@ -17,7 +17,7 @@ use super::fault::{Coverage, Fault, Odds, Site};
 use super::mutant::Mutant;
 use super::plan::Expected;
 use super::queue::{Manners, Queue, Received};
-use super::rng::{Rng, hash};
+use super::rng::{MILLION, Rng, hash};
 use super::tool::Toolbox;
 
 /// Unix milliseconds at which every world begins.
@@ -103,7 +103,7 @@ impl World {
         let batch = usize::try_from(rng.within(1, 10)).unwrap_or(1);
         let events = Manners { visibility_ms, fifo, deduplicates, fences: true, batch };
         // Longer than the longest call: else every call would be made twice.
-        let visibility_ms = rng.span_ms(30_000, 150_000);
+        let visibility_ms = rng.span_ms(70_000, 180_000);
         let commands =
             Manners { visibility_ms, fifo: false, deduplicates: false, fences: false, batch: 1 };
         let latency_ms = *rng.pick(&[3, 20, 200]);
@@ -292,7 +292,8 @@ impl World {
         self.checks.sent_event(envelope);
         let body = Arc::new(envelope.clone());
         let (id, group) = (format!("{} {}", envelope.to, envelope.id), envelope.to.to_string());
-        let stop = matches!(envelope.input, Input::Cancel { .. });
+        let stop = matches!(envelope.input, Input::Cancel { .. })
+            && envelope.to != envelope.to.execution();
         for _ in 0..self.copies(&format!("input    {id}"), stop) {
             let late_ms = if self.odds.fifo { 0 } else { self.behind() };
             let at = (self.now_ms, self.now_ms + late_ms);
@@ -316,8 +317,7 @@ impl World {
     }
 
     fn copies(&mut self, what: &str, stop: bool) -> u64 {
-        // Few stops are sent; where messages vanish, many of them do.
-        let often = |odds: &Odds| if stop { 8 * odds.message_lost } else { odds.message_lost };
+        let often = |odds: &Odds| if stop && odds.deaf { MILLION } else { odds.message_lost };
         if self.roll(Fault::MessageLost, often) {
             self.note(|| format!("LOST     {what}"));
             self.checks.lost += 1;

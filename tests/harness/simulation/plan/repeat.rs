@@ -122,7 +122,7 @@ impl Builder<'_> {
         shape: &Shape,
         next: Option<(&str, &Stage)>,
     ) -> u64 {
-        self.loop_tool(name, shape);
+        self.loop_tool(name, shape, shape.items.len());
         self.workload.insert(format!("{name}_items"), shape.source.clone());
         let source = if shape.by_argument {
             json!("{{ items }}")
@@ -151,16 +151,16 @@ impl Builder<'_> {
         after
     }
 
-    fn loop_tool(&mut self, name: &str, shape: &Shape) {
+    fn loop_tool(&mut self, name: &str, shape: &Shape, items: usize) {
         let retries = matches!(shape.rules, Rules::Retry | Rules::RetryThenHandle);
         let mut tool = self.draw_tool();
         // Hundreds of large results would only cost time.
-        if shape.items.len() > 50 {
+        if items > 50 {
             tool.stuffing = tool.stuffing.min(700);
             tool.longest_ms = tool.longest_ms.min(60);
         }
-        if shape.items.len() <= 50 && self.rng.below(10) == 0 {
-            tool.longest_ms = 25_000;
+        if items <= 50 && self.rng.below(10) == 0 {
+            tool.longest_ms = 60_000;
         }
         tool.refuses_ppm = shape.refuses_ppm;
         tool.flaky = if retries { 2 } else { 0 };
@@ -299,7 +299,7 @@ impl Builder<'_> {
         again: &[Value],
         next: Option<(&str, &Stage)>,
     ) -> u64 {
-        self.loop_tool(name, shape);
+        self.loop_tool(name, shape, shape.items.len().max(again.len()));
         let after = self.rng.below(1_000);
         let onward = Self::onward(next, &json!(after));
         let second = target(name, &json!({"n": 0, "round": 2, "items": again}));
@@ -325,7 +325,7 @@ impl Builder<'_> {
         next: Option<(&str, &Stage)>,
     ) -> u64 {
         let body = format!("{name}_body");
-        self.loop_tool(&body, shape);
+        self.loop_tool(&body, shape, shape.items.len().max(again.len()));
         let drawn = self.draw_tool();
         self.tool(name, drawn);
         let result = self.tools.result(name, &json!(n));
