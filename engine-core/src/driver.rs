@@ -21,10 +21,10 @@ use crate::limits::{
     CACHED_AGGREGATES_MAX, COMMIT_ATTEMPTS_MAX, LOADED_VALUES_MAX, LOADS_MAX, REDRIVE_ENTRIES,
 };
 use crate::load::{Readers, load};
-use crate::payload::{LoopSummary, Payload};
+use crate::payload::LoopSummary;
 use crate::playbook::{Playbook, PlaybookRef};
 use crate::ports::{PortError, PortErrorKind, Ports, Tail};
-use crate::state::{LoopState, State, Waits};
+use crate::state::{State, Waits};
 use crate::template::Loaded;
 use crate::transition::{Issued, Moment, Needs, Transition, frame_command, transition};
 
@@ -504,12 +504,8 @@ fn playbook_of(state: &State) -> PlaybookRef {
 fn is_over(state: &State) -> bool {
     match state {
         State::Execution(state) => state.status != Status::Running,
-        State::Loop(state) => is_closed(state),
+        State::Loop(state) => state.closed,
     }
-}
-
-fn is_closed(state: &LoopState) -> bool {
-    state.closed
 }
 
 fn begins(inputs: &[Envelope]) -> Option<PlaybookRef> {
@@ -530,20 +526,4 @@ fn ended(facts: &[Fact]) -> Option<Status> {
 fn unknown(inputs: &[Envelope]) -> Handled {
     let ignored = inputs.iter().map(|input| (input.id.clone(), IgnoreReason::Unknown)).collect();
     Handled { ignored, ..Handled::default() }
-}
-
-/// The values of a payload list, for callers that render outside the driver.
-///
-/// # Errors
-/// Those of the ports.
-pub async fn load_all(
-    readers: &Readers,
-    payloads: &[Payload],
-    loaded: &mut Loaded,
-) -> Result<(), PortError> {
-    for payload in payloads {
-        let value = load(readers, payload).await?;
-        loaded.insert(payload, &value);
-    }
-    Ok(())
 }
