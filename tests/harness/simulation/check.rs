@@ -8,7 +8,7 @@ use std::fmt;
 
 use engine_core::command::Command;
 use engine_core::driver::outbox;
-use engine_core::event::{Answer, Entry, Envelope, Input, LoopOpen, Status};
+use engine_core::event::{Answer, Entry, Envelope, Fact, Input, LoopOpen, Status};
 use engine_core::ids::{AggregateKey, CommandId, EventId, ExecutionId, InputId};
 use engine_core::limits::{LOOP_STATE_BYTES_MAX, REDRIVE_ENTRIES};
 use engine_core::payload::LoopSummary;
@@ -313,12 +313,12 @@ impl Checks {
         let recent = log.get(to).into_iter().flatten().rev().take(REDRIVE_ENTRIES);
         // A tick may have an effect when a sleeper wakes up with it, long after its message is gone: then
         // the next deadline takes care. Every request for a loop has the same name, and begins only one.
-        let tells = |entry: &&Entry| match input {
+        let caused = |entry: &&Entry| match input {
             Input::Tick => false,
             Input::LoopOpen(_) => entry.seq == 1,
-            _ => true,
+            _ => entry.inputs.contains(id) && !entry.facts.iter().any(|fact| ignores(fact, id)),
         };
-        for entry in recent.filter(tells).filter(|entry| entry.inputs.contains(id)) {
+        for entry in recent.filter(caused) {
             self.sent_all(entry, received, carried)?;
         }
         Ok(())
@@ -424,6 +424,10 @@ impl Checks {
         };
         self.chains.iter().filter(going).map(|(key, _)| key).collect()
     }
+}
+
+fn ignores(fact: &Fact, id: &InputId) -> bool {
+    matches!(fact, Fact::Ignored { input, .. } if input == id)
 }
 
 /// The commands that a state waits for.

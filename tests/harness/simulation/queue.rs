@@ -151,7 +151,7 @@ impl<T> Queue<T> {
     /// Whether a receipt still deletes its message.
     pub(crate) fn honours(&self, received: &Received<T>) -> bool {
         let current = |message: &Message<T>| message.receives == received.receives;
-        !self.manners.fences || self.messages.get(&received.number).is_none_or(current)
+        !self.manners.fences || self.messages.get(&received.number).is_some_and(current)
     }
 
     /// Deletes a received message.
