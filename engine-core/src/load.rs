@@ -55,8 +55,11 @@ async fn aggregate(readers: &Readers, summary: &LoopSummary) -> Result<Value, Po
         results.insert(index, result);
     };
     for_each_result(readers, summary, keep).await?;
+    // A loop that was stopped may have settled items beyond ones that it gave up: those are null.
+    let highest = results.last_key_value().map_or(0, |(index, _)| index + 1);
+    let indexes = 0..summary.total.max(highest);
     let results: Vec<Value> =
-        (0..summary.total).map(|index| results.remove(&index).unwrap_or(Value::Null)).collect();
+        indexes.map(|index| results.remove(&index).unwrap_or(Value::Null)).collect();
     Ok(json!({"results": results, "stats": summary.stats()}))
 }
 
