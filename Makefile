@@ -21,11 +21,11 @@ test: setup lint release ## Installs what the tests need, then runs everything
 		cargo test --workspace --no-fail-fast
 
 setup: $(TOOLS)/venv/pyyaml-$(PYYAML) ## Installs what the tests need (idempotent, pinned)
-	@command -v sqlite3 >/dev/null || (echo "setup: installing sqlite3" && apt-get update -qq && apt-get install -y -qq sqlite3)
 	@echo "setup: ready ($(TOOLS))"
 
 $(TOOLS)/venv/pyyaml-$(PYYAML):
-	@command -v python3 >/dev/null || (echo "setup: installing python3" && apt-get update -qq && apt-get install -y -qq python3 python3-venv)
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || (echo "setup: installing python3 and python3-venv" \
+		&& apt-get update -qq && apt-get install -y -qq python3 python3-venv)
 	@echo "setup: a Python environment with PyYAML $(PYYAML), for the conformance runner"
 	python3 -m venv $(TOOLS)/venv
 	$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check pyyaml==$(PYYAML)
