@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use adapters::clock::SystemClock;
-use adapters::embedded::{Embedded, Options};
 use async_trait::async_trait;
 use engine_core::driver::{Delivery, Driver, DriverError};
 use engine_core::event::{Entry, Envelope, Fact, Input, LoopOpen, Outcome, Start, ToolFailure};
@@ -12,13 +10,12 @@ use engine_core::ids::{AggregateKey, EventId, ExecutionId};
 use engine_core::limits::COMMIT_ATTEMPTS_MAX;
 use engine_core::load::{Readers, load};
 use engine_core::payload::{LoopSummary, Payload, PayloadRef};
-use engine_core::playbook::parse::parse;
-use engine_core::playbook::{LoopMode, Playbook, PlaybookRef};
+use engine_core::playbook::{LoopMode, PlaybookRef};
 use engine_core::ports::{PortError, PortErrorKind, Ports, StateStore, Tail};
-use engine_core::project::event_span;
 use engine_core::state::{LoopState, State};
 use serde_json::{Value, json};
 use tests::binary::playbook;
+use tests::embedded::memory;
 
 /// A real store whose every commit was somebody else's first.
 struct Losing {
@@ -51,16 +48,9 @@ impl StateStore for Losing {
     }
 }
 
-fn checked(text: &str) -> Result<Playbook, String> {
-    let parsed = parse(text);
-    parsed.playbook.ok_or_else(|| format!("{:?}", parsed.diagnostics))
-}
-
 #[tokio::test]
 async fn a_driver_that_never_wins_gives_up_sends_nothing_and_leaves_the_input_queued() {
-    let clock = Arc::new(SystemClock);
-    let options = Options { parse: checked, expanded: event_span, clock };
-    let embedded = Embedded::open(None, options).unwrap();
+    let embedded = memory();
     let text = playbook("workflow:\n  - { step: start, tool: { kind: noop } }\n");
     let reference = embedded.catalog.register(&text).await.unwrap().reference;
     let ports = embedded.ports();
@@ -111,8 +101,7 @@ fn answered(first: u64, len: u32, outcomes: Vec<Outcome>) -> Fact {
 
 #[tokio::test]
 async fn a_stopped_loop_keeps_what_it_settled_beyond_what_it_gave_up() {
-    let options = Options { parse: checked, expanded: event_span, clock: Arc::new(SystemClock) };
-    let ports = Embedded::open(None, options).unwrap().ports();
+    let ports = memory().ports();
     let (execution_id, event_id) = (ExecutionId(1), EventId(2));
     let key = AggregateKey::Loop { execution_id, step: "s".into(), event_id };
     let open = opening();

@@ -9,21 +9,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use adapters::clock::SystemClock;
 use adapters::embedded::store::{Options as SqliteOptions, SqliteStore};
-use adapters::embedded::{Embedded, Options};
 use async_trait::async_trait;
 use engine_core::driver::{Delivery, Driver};
 use engine_core::event::{Entry, Envelope, Input, Start, Status};
 use engine_core::ids::{AggregateKey, ExecutionId};
 use engine_core::limits::LOOP_STATE_BYTES_MAX;
 use engine_core::load::Readers;
-use engine_core::playbook::Playbook;
-use engine_core::playbook::parse::parse;
 use engine_core::ports::{PortError, Ports, StateStore, Tail};
 use engine_core::project::event_span;
 use engine_core::state::State;
 use tests::binary::example;
+use tests::embedded::memory;
 use worker::execute::{Workbench, envelope, execute};
 use worker::tools::noop::Noop;
 use worker::tools::python::{Python, PythonPool};
@@ -71,13 +68,11 @@ async fn run_to_the_end(
     payload: serde_json::Value,
     watched: &Arc<Watched>,
 ) -> bool {
-    let clock = Arc::new(SystemClock);
-    let options = Options { parse: checked, expanded: event_span, clock: clock.clone() };
-    let embedded = Embedded::open(None, options).unwrap();
+    let embedded = memory();
     let reference = embedded.catalog.register(playbook).await.unwrap().reference;
     let ports = Ports { store: watched.clone(), ..embedded.ports() };
     let readers = Readers { store: ports.store.clone(), payloads: ports.payloads.clone() };
-    let bench = Workbench::new(ports.catalog.clone(), readers, clock, "test")
+    let bench = Workbench::new(ports.catalog.clone(), readers, ports.clock.clone(), "test")
         .with_tool(Arc::new(Noop))
         .with_tool(Arc::new(Python::new(PythonPool::new("python3", 2))));
     let driver = Driver::new(ports.clone());
@@ -116,11 +111,6 @@ async fn run_to_the_end(
             }
         }
     }
-}
-
-fn checked(text: &str) -> Result<Playbook, String> {
-    let parsed = parse(text);
-    parsed.playbook.ok_or_else(|| format!("{:?}", parsed.diagnostics))
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! What tests share.
 
 pub mod binary;
+pub mod embedded;
 pub mod simulation;
