@@ -57,7 +57,8 @@ async fn a_driver_that_never_wins_gives_up_sends_nothing_and_leaves_the_input_qu
     let losing = Arc::new(Losing { inner: ports.store.clone(), commits: AtomicUsize::new(0) });
     let driver = Driver::new(Ports { store: losing.clone(), ..ports });
 
-    let input = Input::Start(Start { playbook: reference, payload: serde_json::Map::new() });
+    let input =
+        Input::Start(Start { playbook: reference, payload: serde_json::Map::new(), parent: None });
     let to = AggregateKey::Execution(ExecutionId(1));
     let envelope = Envelope { id: "start".into(), to, input };
     let handled = driver.handle(&[Delivery { envelope, receive_count: 1 }]).await;

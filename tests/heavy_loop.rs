@@ -79,7 +79,7 @@ async fn run_to_the_end(
 
     let id = ExecutionId(4_242);
     let payload = payload.as_object().cloned().unwrap();
-    let input = Input::Start(Start { playbook: reference, payload });
+    let input = Input::Start(Start { playbook: reference, payload, parent: None });
     let to = AggregateKey::Execution(id);
     ports.events.send(&[Envelope { id: "start".into(), to: to.clone(), input }]).await.unwrap();
     loop {

@@ -27,15 +27,80 @@ pub struct Command {
     /// The iterations to run, for a loop.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub frame: Option<Frame>,
-    /// Tool configuration that a `retry` rule changed, key by key.
+    /// Which of the step's tools to call.
+    #[serde(skip_serializing_if = "CallSite::is_tool", default)]
+    pub site: CallSite,
+    /// Tool configuration that a rule changed, key by key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub overrides: Option<Value>,
+    /// What the run or the iteration has done so far, a [`crate::state::Unit`] as JSON, or where it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unit: Option<Payload>,
+    /// Variables that iterations of the loop have set, over those of the scope: a map of name to
+    /// [`Payload`] as JSON, or where it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub vars: Option<Payload>,
     /// A [`Scope`] as JSON, or where it is.
     pub scope: Payload,
     /// Unix milliseconds before which it must not run (retry delay); 0 for at once.
     pub not_before_ms: i64,
     /// How long one call of the tool may take.
     pub timeout_ms: u64,
+}
+
+/// Which tool configuration of a step a command calls.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallSite {
+    /// The step's `tool`.
+    #[default]
+    Tool,
+    /// An item of its task list, from 0.
+    Task(u32),
+    /// A named task in a rule.
+    Named {
+        /// Which rules.
+        list: RuleList,
+        /// Which of them, from 0.
+        rule: u32,
+        /// Which of its actions, from 0.
+        action: u32,
+    },
+    /// A `sink` in a rule.
+    Save {
+        /// Which rules.
+        list: RuleList,
+        /// Which of them, from 0.
+        rule: u32,
+        /// Which of its actions, from 0.
+        action: u32,
+    },
+    /// `sink` or `save` of the step or of its tool.
+    Sink,
+}
+
+/// The two lists of rules that a step has.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleList {
+    /// What `retry` of the step or its tool says, as rules; asked first.
+    Retries,
+    /// `case`.
+    Case,
+}
+
+impl CallSite {
+    /// Whether it is the step's own tool.
+    #[must_use]
+    pub fn is_tool(&self) -> bool {
+        *self == Self::Tool
+    }
+
+    /// Whether it saves something: its events are those of a save (seed 003).
+    #[must_use]
+    pub fn is_save(&self) -> bool {
+        matches!(self, Self::Save { .. } | Self::Sink)
+    }
 }
 
 /// A range of iterations of one loop.

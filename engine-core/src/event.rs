@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::command::Command;
+use crate::command::{CallSite, Command};
 use crate::ids::{AggregateKey, CommandId, EventId, ExecutionId, InputId, StepName};
 use crate::payload::{LoopSummary, Payload, PayloadRef};
 use crate::playbook::{LoopMode, PlaybookRef};
-use crate::state::State;
+use crate::state::{State, Unit};
 
 /// One message on the event queue.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -43,6 +43,13 @@ pub enum Input {
         /// Why, in the words of whoever asked.
         reason: String,
     },
+    /// Somebody answers a step that waits for a callback.
+    Callback {
+        /// What the step gave out.
+        token: String,
+        /// What the step's result will be.
+        data: Payload,
+    },
 }
 
 /// The first input of an execution.
@@ -52,6 +59,27 @@ pub struct Start {
     pub playbook: PlaybookRef,
     /// Given inputs, merged over the playbook's workload (decision D15).
     pub payload: Map<String, Value>,
+    /// The call that started it, for a sub-playbook.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent: Option<Parent>,
+}
+
+/// The call of another execution that started this one.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Parent {
+    /// The aggregate that made the call.
+    pub key: AggregateKey,
+    /// The command.
+    pub command_id: CommandId,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Whether it waits for the end.
+    pub waits: bool,
+    /// The step whose result it wants; the final one's where none is named.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub return_step: Option<StepName>,
+    /// Executions above this one, at least 1.
+    pub depth: u32,
 }
 
 /// What a worker says about one command.
@@ -218,6 +246,8 @@ pub enum Status {
     Failed,
     /// Stopped on request.
     Cancelled,
+    /// Not admitted: a step that did not run.
+    Skipped,
 }
 
 /// A recorded fact: what the log consists of, and the only thing that changes a state.
@@ -235,6 +265,29 @@ pub enum Fact {
         /// Variables given by `payload.vars`.
         #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
         vars: BTreeMap<String, Payload>,
+        /// The call that started it, for a sub-playbook.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        parent: Option<Parent>,
+    },
+    /// The execution must end by then; a timer goes out.
+    TimerSet {
+        /// Unix milliseconds of the end.
+        until_ms: i64,
+        /// Unix milliseconds at which the timer rings: earlier where no queue holds a message so long.
+        rings_ms: i64,
+        /// 1, 2, 3, ... of this execution.
+        number: u32,
+    },
+    /// A branch reached a step that waits for its other branches (`spec.join: all`).
+    Arrived {
+        /// The step that waits.
+        step: StepName,
+        /// The run that led there, for all but the first step.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        cause: Option<EventId>,
+        /// Arguments of the transition.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+        args: BTreeMap<String, Payload>,
     },
     /// A step was entered; `run` names this entry for good.
     StepEntered {
@@ -253,15 +306,31 @@ pub enum Fact {
     CommandIssued {
         /// The run it belongs to.
         run: EventId,
-        /// The command, as it is sent.
+        /// The command, as it is sent, but for its unit.
         command: Box<Command>,
+        /// What the run has done so far, where one call is not all.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        unit: Option<Box<Unit>>,
     },
-    /// A tool call ended.
+    /// A child execution was asked for; its [`Start`] goes out. Follows the command or the frame.
+    ChildRequested {
+        /// Its id.
+        child: ExecutionId,
+        /// What it is told.
+        start: Box<Start>,
+    },
+    /// A tool call ended. In a loop: the call of a unit; plain frames have `FrameAnswered`.
     Answered {
         /// The run.
         run: EventId,
+        /// The iteration, in a loop.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        index: Option<u64>,
         /// The step.
         step: StepName,
+        /// Which of its tools.
+        #[serde(skip_serializing_if = "CallSite::is_tool", default)]
+        site: CallSite,
         /// The command.
         command_id: CommandId,
         /// Its attempt.
@@ -271,10 +340,25 @@ pub enum Fact {
         /// How it ended.
         outcome: Outcome,
     },
-    /// A failed call is tried again; a new `CommandIssued` follows.
+    /// A call ended, and its run or iteration goes on with another.
+    Continued {
+        /// The run.
+        run: EventId,
+        /// The iteration, in a loop.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        index: Option<u64>,
+        /// The step.
+        step: StepName,
+        /// Whether the call failed.
+        failed: bool,
+    },
+    /// A failed call is tried again; a new `CommandIssued` or `FrameIssued` follows.
     Retried {
         /// The run.
         run: EventId,
+        /// The iteration, in a loop.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        index: Option<u64>,
         /// The step.
         step: StepName,
         /// The command.
@@ -314,6 +398,24 @@ pub enum Fact {
         /// Where to.
         to: StepName,
     },
+    /// A command was given up because its execution was stopped.
+    CommandCancelled {
+        /// The run.
+        run: EventId,
+        /// The step.
+        step: StepName,
+        /// The command.
+        command_id: CommandId,
+    },
+    /// The collection of a loop could not be made out (`iterator_failed`).
+    LoopFailed {
+        /// The run.
+        run: EventId,
+        /// The step.
+        step: StepName,
+        /// Why.
+        error: ToolFailure,
+    },
     /// A loop was asked for; a [`Input::LoopOpen`] goes out.
     LoopRequested {
         /// The run that waits.
@@ -333,9 +435,9 @@ pub enum Fact {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         closed: Option<Closing>,
     },
-    /// A loop was told to stop; an [`Input::Cancel`] goes out to it.
+    /// A loop or a child execution was told to stop; an [`Input::Cancel`] goes out to it.
     StopSent {
-        /// The loop.
+        /// Whom.
         key: AggregateKey,
         /// Why.
         reason: String,
@@ -400,6 +502,32 @@ pub enum Fact {
         tool_kind: String,
         /// The step, for the reader of the log.
         step: StepName,
+        /// Which call of its unit it is, from 1.
+        #[serde(skip_serializing_if = "is_first", default = "first")]
+        call: u32,
+        /// Which of the step's tools.
+        #[serde(skip_serializing_if = "CallSite::is_tool", default)]
+        site: CallSite,
+        /// What the iteration has done so far, a [`Unit`] as JSON, where one call is not all.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        unit: Option<Payload>,
+    },
+    /// An iteration of several calls has its outcome.
+    IterationSettled {
+        /// The iteration.
+        index: u64,
+        /// The step, for the reader of the log.
+        step: StepName,
+        /// How it ended, all calls together.
+        outcome: Outcome,
+        /// Whether a rule handled its failure.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        handled: bool,
+    },
+    /// Iterations have set variables: those of the later ones.
+    LoopVariables {
+        /// All that were set so far, a map of name to [`Payload`] as JSON.
+        values: Payload,
     },
     /// Iterations were answered. Indexes without an outcome were not run.
     FrameAnswered {
@@ -462,6 +590,15 @@ pub enum IgnoreReason {
     Terminal,
 }
 
+fn first() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_first(call: &u32) -> bool {
+    *call == 1
+}
+
 /// One committed change of one aggregate: append, transition, deduplication record and outbox in one write.
 ///
 /// What the outbox holds is not written twice: it follows from the facts
@@ -504,7 +641,11 @@ impl Fact {
     pub fn payload(&self, item: u32) -> Option<&Payload> {
         match self {
             Self::Started { workload, .. } => Some(workload),
-            Self::Answered { outcome, .. } => Some(&outcome.result),
+            Self::Answered { outcome, .. } | Self::IterationSettled { outcome, .. } => {
+                Some(&outcome.result)
+            }
+            Self::FrameIssued { unit, .. } => unit.as_ref(),
+            Self::LoopVariables { values } => Some(values),
             Self::FrameAnswered { outcomes, .. } => {
                 outcomes.get(item as usize).map(|outcome| &outcome.result)
             }

@@ -153,3 +153,25 @@ pub const PYTHON_FILE_BYTES: u64 = 1 << 30;
 pub const PYTHON_OPEN_FILES: u64 = 1_024;
 /// Processes that Python code may have at once: room for a pool per core, the end of a fork bomb.
 pub const PYTHON_PROCESSES_MAX: usize = 256;
+
+/// Parts of a collected list before they are folded into a stored one: what a state holds of a list is
+/// at most this for each power of it.
+pub const LIST_PARTS_MAX: usize = 16;
+/// Calls of one unit (pages, tasks, sinks): a `jump` without a way out stops here.
+pub const UNIT_CALLS_MAX: u32 = 100_000;
+/// Pages of one tool when nothing names a number (`NoETL`'s `NOETL_PAGINATION_MAX_PAGES`).
+pub const PAGES_DEFAULT: u32 = 100;
+/// Pages of one tool, whatever a rule asks for.
+pub const PAGES_MAX: u32 = 10_000;
+/// Iterations of several calls that may be out at once: each has a longer line in the loop's state.
+pub const LOOP_UNITS_IN_FLIGHT_MAX: u64 = 32;
+/// Executions above each other: a playbook that calls itself without an end stops here.
+pub const PLAYBOOK_DEPTH_MAX: u32 = 16;
+/// Milliseconds that a sub-playbook may take when nothing is said: a day, as nobody pays for waiting.
+pub const CHILD_TIMEOUT_MS_DEFAULT: u64 = 86_400_000;
+/// Milliseconds that a step may wait for a time or a callback: a year.
+pub const WAIT_MS_MAX: u64 = 31_536_000_000;
+/// Milliseconds that a step waits for a callback when nothing is said: a day.
+pub const CALLBACK_MS_DEFAULT: u64 = 86_400_000;
+/// Bytes of what a callback brings.
+pub const CALLBACK_BYTES_MAX: usize = 256 << 10;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::event::{Fact, Outcome};
-use crate::payload::{LoopSummary, Payload};
+use crate::payload::{LoopSummary, Pages, Part, Payload};
 use crate::ports::{PayloadStore, PortError, PortErrorKind, StateStore};
 
 /// Entries read at a time when a loop's results are collected: each may hold thousands of results.
@@ -45,7 +45,57 @@ pub async fn load(readers: &Readers, payload: &Payload) -> Result<Value, PortErr
             }
         }
         Payload::Loop(summary) => aggregate(readers, summary).await,
+        Payload::List(list) => {
+            let mut items = Vec::new();
+            extend(readers, &list.parts, &mut items).await?;
+            Ok(Value::Array(items))
+        }
+        Payload::Pages(pages) => paged(readers, pages).await,
     }
+}
+
+/// Appends what the parts of a list hold, in order.
+async fn extend(
+    readers: &Readers,
+    parts: &[Part],
+    items: &mut Vec<Value>,
+) -> Result<(), PortError> {
+    for part in parts {
+        match part {
+            Part::Item(payload) => items.push(Box::pin(load(readers, payload)).await?),
+            Part::Items(payload) => match Box::pin(load(readers, payload)).await? {
+                Value::Array(more) => items.extend(more),
+                other => items.push(other),
+            },
+            Part::Stored { parts, .. } => {
+                let stored = Box::pin(load(readers, &Payload::Ref(parts.clone()))).await?;
+                let stored: Vec<Part> = serde_json::from_value(stored).map_err(|error| {
+                    let message = format!("payload `{}` is no list of parts", parts.uri);
+                    PortError::caused(PortErrorKind::Corrupt, message, error)
+                })?;
+                Box::pin(extend(readers, &stored, items)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The last page of a tool with what its pages collected (`dsl.md` 3.2, decision D58).
+async fn paged(readers: &Readers, pages: &Pages) -> Result<Value, PortError> {
+    let items = Box::pin(load(readers, &pages.items)).await?;
+    if pages.envelope {
+        let meta = json!({"iterations": pages.count});
+        return Ok(json!({"data": items, "meta": meta, "_all_collected_items": items}));
+    }
+    let last = Box::pin(load(readers, &pages.last)).await?;
+    let mut result = match last {
+        Value::Object(map) => map,
+        other => Map::from_iter([("original_result".to_owned(), other)]),
+    };
+    let pagination = json!({"pages_collected": pages.count, "all_items": items});
+    result.insert("_pagination".to_owned(), pagination);
+    result.insert("_all_collected_items".to_owned(), items);
+    Ok(Value::Object(result))
 }
 
 /// `{results, stats}` of a closed loop: one result per index, in index order.
@@ -78,12 +128,18 @@ pub async fn for_each_result(
     loop {
         let entries = readers.store.entries(&summary.key, from, PAGE_ENTRIES).await?;
         for fact in entries.iter().flat_map(|entry| &entry.facts) {
-            if let Fact::FrameAnswered { first, outcomes, retried, .. } = fact {
-                for (index, outcome) in (*first..).zip(outcomes) {
-                    if !retried.contains(&index) {
-                        each(index, Box::pin(settled(readers, outcome)).await?);
+            match fact {
+                Fact::FrameAnswered { first, outcomes, retried, .. } => {
+                    for (index, outcome) in (*first..).zip(outcomes) {
+                        if !retried.contains(&index) {
+                            each(index, Box::pin(settled(readers, outcome)).await?);
+                        }
                     }
                 }
+                Fact::IterationSettled { index, outcome, .. } => {
+                    each(*index, Box::pin(settled(readers, outcome)).await?);
+                }
+                _ => {}
             }
         }
         match entries.last() {

@@ -29,6 +29,53 @@ pub enum Payload {
     },
     /// The aggregate of a loop, `{results, stats}`: counts now, results when somebody asks.
     Loop(LoopSummary),
+    /// A list that was collected page by page.
+    List(List),
+    /// The last page of a tool that was called page by page, with what was collected.
+    Pages(Box<Pages>),
+}
+
+/// A list put together from parts that stay where they are: appending copies no item.
+///
+/// Parts of equal level are folded into a stored part as soon as there are
+/// [`crate::limits::LIST_PARTS_MAX`] of them, so that a list of n parts is O(log n) long itself.
+///
+/// Source: the log-structured merge-tree, O'Neil and others, Acta Informatica 33, 1996.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct List {
+    /// In order.
+    pub parts: Vec<Part>,
+}
+
+/// A piece of a [`List`].
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// One element.
+    Item(Payload),
+    /// A list whose elements follow each other here.
+    Items(Payload),
+    /// Parts that were stored, as a JSON list of them.
+    Stored {
+        /// Where.
+        parts: PayloadRef,
+        /// 1 for a list of items, one more for each folding.
+        level: u32,
+    },
+}
+
+/// What a tool that was called page by page leaves.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Pages {
+    /// The last page's result.
+    pub last: Payload,
+    /// What was collected.
+    pub items: Payload,
+    /// Pages fetched.
+    pub count: u32,
+    /// Whether the collected items are the result's `data` (`retry.on_success`), or stand beside the last
+    /// page (`case` rules).
+    pub envelope: bool,
 }
 
 /// An object in the payload store, by content.
@@ -67,7 +114,9 @@ impl Payload {
     pub fn inline(&self) -> Option<&Value> {
         match self {
             Self::Inline(value) => Some(value),
-            Self::Ref(_) | Self::Log { .. } | Self::Loop(_) => None,
+            Self::Ref(_) | Self::Log { .. } | Self::Loop(_) | Self::List(_) | Self::Pages(_) => {
+                None
+            }
         }
     }
 }

@@ -5,7 +5,9 @@
 pub mod diagnostic;
 pub mod names;
 pub mod parse;
+pub mod retries;
 pub mod schema;
+pub mod sink;
 pub mod support;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,8 @@ pub struct Playbook {
     pub entry: StepName,
     /// `executor.spec.final_step`.
     pub final_step: Option<StepName>,
+    /// `executor.spec.timeout`: how long the whole execution may take; seconds, or text such as `1h`.
+    pub timeout: Option<Value>,
     /// `executor.spec.no_next_is_error`: a branch that ends without a successor fails.
     pub no_next_is_error: bool,
 }
@@ -70,6 +74,7 @@ impl Playbook {
     #[must_use]
     pub fn analysed(mut self) -> Self {
         for step in &mut self.steps {
+            step.retries = retries::rules_of(step);
             step.names = names::of_step(step);
         }
         self
@@ -108,6 +113,8 @@ pub struct Step {
     pub args: Map<String, Value>,
     /// `loop`.
     pub repeat: Option<Loop>,
+    /// What `retry` of the step or its tool says, as rules on each call; asked before `case`.
+    pub retries: Vec<Rule>,
     /// `case`, in document order.
     pub rules: Vec<Rule>,
     /// Whether evaluation stops at the first matching rule.
@@ -124,6 +131,8 @@ pub struct Step {
     pub sink: Option<Value>,
     /// `spec.policy`, as written.
     pub policy: Option<Value>,
+    /// `spec.policy.admit.rules`: the first that applies says whether the step runs.
+    pub admit: Vec<Admission>,
     /// `spec.timeout`, or the tool's for kinds without one: seconds, or text such as `30s`.
     pub timeout: Option<Value>,
     /// `spec.on_error`.
@@ -160,8 +169,60 @@ pub struct Tool {
 pub struct Task {
     /// `name`, or `task_{index}`.
     pub label: String,
-    /// What it runs; `spec` and `output` stay in its configuration.
+    /// What it runs; `spec`, `output` and `set` stay in its configuration.
     pub tool: Tool,
+    /// `set` of the task, as written: after it ended well.
+    pub set: Option<Value>,
+    /// What to do when it ended.
+    pub policy: TaskPolicy,
+}
+
+/// `spec.policy` of a task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskPolicy {
+    /// The first that applies decides.
+    pub rules: Vec<PolicyRule>,
+    /// `on_unmatched: continue`: an error that no rule applies to does not fail the list.
+    pub continues_unmatched: bool,
+}
+
+/// One rule of a task's policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyRule {
+    /// When it applies.
+    pub when: When,
+    /// What to do next.
+    pub then: Directive,
+    /// `set` of the rule, as written: rendered before what comes next.
+    pub set: Option<Value>,
+    /// Where it starts.
+    pub position: Position,
+}
+
+/// `then.do` of a policy's rule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Directive {
+    /// On with the next task.
+    Continue,
+    /// The task again: `{attempts, backoff, delay}`, as written.
+    Retry(Value),
+    /// On with the task of that index.
+    Jump(u32),
+    /// The list ends well here.
+    Break,
+    /// The list fails here.
+    Fail,
+}
+
+/// One rule of `spec.policy.admit`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admission {
+    /// When it applies.
+    pub when: When,
+    /// Whether the step runs then.
+    pub allow: bool,
+    /// Where it starts.
+    pub position: Position,
 }
 
 /// `loop`, in one spelling.
@@ -246,8 +307,8 @@ pub enum Action {
     Set(Value),
     /// `vars`: a map.
     Vars(Value),
-    /// `collect`: a map.
-    Collect(Value),
+    /// `collect`.
+    Collect(Collect),
     /// `result`: `{from: ...}` or a value.
     Result(Value),
     /// `sink` or `save`: a map.
@@ -264,6 +325,62 @@ pub enum Action {
     Fail(Value),
     /// `skip`: `{reason}`.
     Skip(Value),
+}
+
+/// `collect`: what of a page to keep, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collect {
+    /// Where the page's items are.
+    pub from: CollectFrom,
+    /// The variable to fill.
+    pub into: Option<String>,
+    /// How they join what was collected before (decision D33).
+    pub mode: CollectMode,
+    /// Whether the items become the result's `data` (`retry.on_success`).
+    pub envelope: bool,
+}
+
+impl Collect {
+    /// Reads `{from, into, mode}` of the first dialect or `{path, strategy, into}` of the second
+    /// (decision D33).
+    #[must_use]
+    pub fn read(value: &Value) -> Self {
+        let text = |key: &str| value.get(key).and_then(Value::as_str);
+        let from = match (text("from"), text("path")) {
+            (Some(from), _) => CollectFrom::Expression(from.to_owned()),
+            (None, path) => CollectFrom::Path(path.unwrap_or_default().to_owned()),
+        };
+        let mode = match (text("mode"), text("strategy")) {
+            (Some("append"), _) => CollectMode::Push,
+            (Some("replace"), _) | (None, Some("replace")) => CollectMode::Replace,
+            (None, Some("merge")) => CollectMode::Merge,
+            (None, None) if matches!(from, CollectFrom::Expression(_)) => CollectMode::Push,
+            _ => CollectMode::Extend,
+        };
+        Self { from, into: text("into").map(str::to_owned), mode, envelope: false }
+    }
+}
+
+/// Where the items of a page are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CollectFrom {
+    /// `from`: an expression.
+    Expression(String),
+    /// `path`: dotted, in the body of the response, else in the response.
+    Path(String),
+}
+
+/// How a page joins what was collected before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CollectMode {
+    /// As one element.
+    Push,
+    /// A list's elements one by one; anything else as one element.
+    Extend,
+    /// In the place of what was there.
+    Replace,
+    /// A map's keys over the ones that were there.
+    Merge,
 }
 
 /// Where to go from a step.

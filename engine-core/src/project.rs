@@ -313,7 +313,9 @@ fn finished<'a>(each: &mut impl FnMut(Line<'a>), status: Status, payload: &Value
             );
         }
         Status::Completed => ["workflow.completed", "playbook.completed"],
-        Status::Failed | Status::Running => ["workflow.failed", "playbook.failed"],
+        Status::Failed | Status::Running | Status::Skipped => {
+            ["workflow.failed", "playbook.failed"]
+        }
     };
     for event_type in names {
         each(Line::new(event_type, name(status), "workflow").with(payload.clone()));
@@ -326,6 +328,7 @@ fn name(status: Status) -> &'static str {
         Status::Completed => "COMPLETED",
         Status::Failed => "FAILED",
         Status::Cancelled => "CANCELLED",
+        Status::Skipped => "SKIPPED",
     }
 }
 
@@ -337,6 +340,8 @@ fn show(payload: &Payload) -> Value {
             json!({"kind": "ref", "logical_uri": reference.uri, "bytes": reference.bytes})
         }
         Payload::Log { key, seq, .. } => json!({"kind": "log", "aggregate": key, "seq": seq}),
+        Payload::List(list) => json!({"kind": "list", "parts": list.parts.len()}),
+        Payload::Pages(pages) => json!({"kind": "pages", "pages": pages.count}),
         Payload::Loop(summary) => {
             json!({"kind": "loop", "aggregate": summary.key, "stats": summary.stats()})
         }

@@ -2,11 +2,13 @@
 
 pub mod execution;
 pub mod iteration;
+pub mod unit;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::execution::{ExecutionState, StepRun, StepState, Waits};
 pub use self::iteration::{LoopState, PendingFrame};
+pub use self::unit::{Collected, Continuation, Unit};
 use crate::event::{Entry, Fact};
 use crate::ids::AggregateKey;
 
@@ -38,9 +40,10 @@ impl State {
     #[must_use]
     pub fn begin(fact: &Fact, at: &At<'_>) -> Option<Self> {
         match fact {
-            Fact::Started { playbook, workload, vars, .. } => {
+            Fact::Started { playbook, workload, vars, parent, .. } => {
                 let workload = at.remember(workload, 0);
-                let state = ExecutionState::begin(playbook, workload, vars.clone());
+                let mut state = ExecutionState::begin(playbook, workload, vars.clone());
+                state.parent.clone_from(parent);
                 Some(Self::Execution(Box::new(state)))
             }
             Fact::LoopOpened { open } => {

@@ -25,6 +25,7 @@ fn parse(text: &str) -> Result<Playbook, String> {
         steps: vec![],
         entry: "start".into(),
         final_step: None,
+        timeout: None,
         no_next_is_error: false,
     })
 }

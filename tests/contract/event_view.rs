@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use adapters::embedded::store::SqliteStore;
+use engine_core::command::CallSite;
 use engine_core::event::{Fact, Outcome, Status};
 use engine_core::ids::{AggregateKey, EventId};
 use engine_core::payload::Payload;
@@ -23,11 +24,13 @@ fn entered(step: &str, run: EventId) -> Fact {
 }
 
 fn issued(run: EventId, attempt: u32) -> Fact {
-    Fact::CommandIssued { run, command: Box::new(command("fetch", attempt)) }
+    Fact::CommandIssued { run, command: Box::new(command("fetch", attempt)), unit: None }
 }
 
 fn answered(attempt: u32, error: Option<&str>) -> Fact {
     Fact::Answered {
+        index: None,
+        site: CallSite::Tool,
         run: FETCH,
         step: "fetch".into(),
         command_id: "c".into(),
@@ -44,7 +47,17 @@ fn exited(step: &str, run: EventId, status: Status) -> Fact {
 
 fn frame_issued(first: u64, len: u32, attempt: u32) -> Fact {
     let (step, tool_kind) = ("process".into(), "python".into());
-    Fact::FrameIssued { first, len, attempt, not_before_ms: 0, tool_kind, step }
+    Fact::FrameIssued {
+        first,
+        len,
+        attempt,
+        not_before_ms: 0,
+        tool_kind,
+        step,
+        call: 1,
+        site: CallSite::Tool,
+        unit: None,
+    }
 }
 
 fn frame_answered(first: u64, attempt: u32, outcomes: Vec<Outcome>, retried: Vec<u64>) -> Fact {
@@ -64,6 +77,7 @@ fn frame_answered(first: u64, attempt: u32, outcomes: Vec<Outcome>, retried: Vec
 fn history() -> Vec<(AggregateKey, Vec<Fact>)> {
     let (whole, inner) = (execution(123), loop_of(123, "process", PROCESS.0));
     let retried = Fact::Retried {
+        index: None,
         run: FETCH,
         step: "fetch".into(),
         command_id: "c".into(),

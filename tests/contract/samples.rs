@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use adapters::embedded::store::Options;
-use engine_core::command::Command;
+use engine_core::command::{CallSite, Command};
 use engine_core::event::{Entry, Fact, LoopOpen, Outcome, Status, ToolFailure};
 use engine_core::ids::{AggregateKey, EventId, ExecutionId, InputId};
 use engine_core::payload::{LoopSummary, Payload, PayloadRef};
@@ -56,6 +56,9 @@ pub(crate) fn loop_of(id: i64, step: &str, event_id: i64) -> AggregateKey {
 /// A state that says by `folded` which entry it belongs to.
 pub(crate) fn state(seq: u64) -> State {
     State::Execution(Box::new(ExecutionState {
+        parent: None,
+        timer: None,
+        arrived: BTreeMap::new(),
         status: Status::Running,
         playbook: playbook_ref(),
         workload: Payload::Inline(json!({"text": "quote \" and \u{1F600}", "big": i64::MAX})),
@@ -88,6 +91,7 @@ pub(crate) fn playbook_ref() -> PlaybookRef {
 
 pub(crate) fn started() -> Fact {
     Fact::Started {
+        parent: None,
         playbook: playbook_ref(),
         entry: "start".into(),
         workload: Payload::Inline(json!({"n": 1})),
@@ -106,6 +110,9 @@ pub(crate) fn finished(status: Status) -> Fact {
 
 pub(crate) fn command(step: &str, attempt: u32) -> Command {
     Command {
+        site: CallSite::Tool,
+        unit: None,
+        vars: None,
         id: format!("{step}.c").into(),
         attempt,
         reply_to: execution(1),

@@ -168,7 +168,19 @@ fn brief(fact: &Fact) -> String {
         Fact::StopSent { key, .. } => format!("stop {key}"),
         Fact::Failed { failure } => format!("failed: {}", failure.error.message),
         Fact::Ignored { input, reason } => format!("ignore {input}: {reason:?}"),
+        Fact::ChildRequested { child, .. } => format!("ask for exec:{child}"),
+        Fact::Arrived { step, .. } => format!("arrive at {step}"),
+        Fact::TimerSet { rings_ms, number, .. } => format!("timer {number} at {rings_ms}"),
+        Fact::CommandCancelled { command_id, .. } => format!("cancel {command_id}"),
+        Fact::LoopFailed { step, .. } => format!("no collection for {step}"),
+        Fact::Continued { step, index, failed, .. } => {
+            format!("go on with {step} {index:?}, failed {failed}")
+        }
+        Fact::IterationSettled { index, outcome, .. } => {
+            format!("settle [{index}]: failed {}", outcome.error.is_some())
+        }
         Fact::ResultSet { .. }
+        | Fact::LoopVariables { .. }
         | Fact::VariablesSet { .. }
         | Fact::Saved { .. }
         | Fact::Routed { .. } => "rule".to_owned(),

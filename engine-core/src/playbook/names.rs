@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Action, Loop, Step, Target, Task, Tool, When};
+use super::{Action, CollectFrom, Loop, Step, Target, Task, Tool, When};
 use crate::template;
 
 /// The names that the templates of one step use.
@@ -69,11 +69,17 @@ fn of_targets(targets: &[Target], names: &mut BTreeSet<String>) {
 
 fn of_action(action: &Action, names: &mut BTreeSet<String>) {
     match action {
-        Action::Result(value) | Action::Collect(value) => {
+        Action::Result(value) => {
             of_value(value, names);
             if let Some(from) = value.get("from").and_then(Value::as_str) {
                 of_expression(from, names);
             }
+        }
+        Action::Collect(collect) => {
+            if let CollectFrom::Expression(text) = &collect.from {
+                of_expression(text, names);
+            }
+            names.extend(collect.into.clone());
         }
         Action::Set(value)
         | Action::Vars(value)

@@ -3,13 +3,11 @@
 use serde_json::Value;
 
 use crate::playbook::diagnostic::{Diagnostic, Span};
+use crate::playbook::sink;
 use crate::playbook::{Action, Playbook, Position, Step, Tool};
 
 /// Kinds of tool that this build runs.
 pub const KINDS_RUN: [&str; 3] = ["http", "noop", "python"];
-
-/// Kinds of a sink that only record: nothing has to run for them.
-const RECORDING_SINKS: [&str; 3] = ["event_log", "event", ""];
 
 /// Keys that make a `retry` a request for the next page.
 const PAGE_KEYS: [&str; 8] =
@@ -114,7 +112,7 @@ impl Report {
             Action::Retry(retry) if is_pagination(retry) => {
                 ("`retry` with changed parameters", Some(pages))
             }
-            Action::Sink(sink) if !RECORDING_SINKS.contains(&sink_kind(sink)) => {
+            Action::Sink(sink) if !sink::records(sink) => {
                 ("a `sink` that stores", Some("route to a step that stores the value"))
             }
             Action::Set(_)
@@ -144,14 +142,6 @@ fn is_off(value: &Value) -> bool {
 /// Whether a `retry` asks for another page and not for another try.
 fn is_pagination(retry: &Value) -> bool {
     PAGE_KEYS.iter().any(|key| retry.get(key).is_some())
-}
-
-/// The kind of a sink in its long or flat form, lower case only if it is written so.
-fn sink_kind(sink: &Value) -> &str {
-    let tool = sink.get("tool");
-    let nested = tool.and_then(|tool| tool.get("kind").or_else(|| tool.get("type")));
-    let named = nested.or(tool).or_else(|| sink.get("storage")).or_else(|| sink.get("kind"));
-    named.and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::At;
-use crate::command::Command;
-use crate::event::{Closing, Fact, Failure, Status};
+use super::{At, Unit};
+use crate::command::{CallSite, Command};
+use crate::event::{Closing, Fact, Failure, Outcome, Parent, Status};
 use crate::ids::{AggregateKey, CommandId, EventId, StepName};
 use crate::limits::{QUEUE_ALLOWANCE_MS, STATE_VALUE_BYTES_MAX};
 use crate::payload::Payload;
@@ -19,6 +19,15 @@ pub struct ExecutionState {
     pub status: Status,
     /// The pinned playbook version.
     pub playbook: PlaybookRef,
+    /// The call that started it, for a sub-playbook.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent: Option<Parent>,
+    /// Unix milliseconds by which it must end, and the number of the timer that is out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timer: Option<(i64, u32)>,
+    /// Branches that wait for others, by the step that they reached.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub arrived: BTreeMap<StepName, Arrival>,
     /// The merged workload.
     pub workload: Payload,
     /// Execution variables; each small, or a reference.
@@ -55,6 +64,17 @@ pub struct StepState {
     pub result: Option<Payload>,
 }
 
+/// Branches that reached a step which waits for all of them.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Arrival {
+    /// The run that arrived last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cause: Option<EventId>,
+    /// Arguments of all transitions; a later one wins.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub args: BTreeMap<String, Payload>,
+}
+
 /// One entry into a step that has not exited yet.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct StepRun {
@@ -70,6 +90,9 @@ pub struct StepRun {
     pub routed: bool,
     /// What the tool returned, or what a rule put in its place.
     pub result: Payload,
+    /// What it has done so far, where one call is not all.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unit: Option<Box<Unit>>,
 }
 
 /// What an open run waits for.
@@ -117,6 +140,9 @@ impl ExecutionState {
         Self {
             status: Status::Running,
             playbook: playbook.clone(),
+            parent: None,
+            timer: None,
+            arrived: BTreeMap::new(),
             workload,
             vars,
             steps: BTreeMap::new(),
@@ -151,18 +177,23 @@ impl ExecutionState {
     pub fn apply(&mut self, fact: &Fact, at: &At<'_>) {
         match fact {
             Fact::StepEntered { step, run, args, .. } => self.enter(step, *run, args),
-            Fact::CommandIssued { run, command } => self.wait(*run, command, at),
-            Fact::Answered { run, step, outcome, .. } => {
-                let result = at.remember(&outcome.result, 0);
-                self.hold(*run, result.clone(), Waits::Nothing);
-                let state = self.step(step);
-                state.runs += 1;
-                if outcome.error.is_none() {
-                    state.result = Some(result);
+            Fact::CommandIssued { run, command, unit } => {
+                self.wait(*run, command, at);
+                if let Some(open) = self.runs.get_mut(run) {
+                    open.unit.clone_from(unit);
                 }
             }
-            // An attempt that is tried again was no finished execution.
-            Fact::Retried { step, .. } => {
+            Fact::TimerSet { until_ms, number, .. } => self.timer = Some((*until_ms, *number)),
+            Fact::Arrived { step, cause, args } => {
+                let arrival = self.arrived.entry(step.clone()).or_default();
+                arrival.cause = *cause;
+                arrival.args.extend(args.clone());
+            }
+            Fact::Answered { run, step, site, outcome, .. } => {
+                self.answer(*run, step, *site, at.remember(&outcome.result, 0), outcome);
+            }
+            // An attempt that is tried again, and a call that others follow, was no finished execution.
+            Fact::Retried { step, .. } | Fact::Continued { step, .. } => {
                 let state = self.step(step);
                 state.runs = state.runs.saturating_sub(1);
             }
@@ -235,7 +266,9 @@ impl ExecutionState {
             waits: Waits::Nothing,
             routed: false,
             result: Payload::Inline(serde_json::Value::Null),
+            unit: None,
         };
+        self.arrived.remove(step);
         self.runs.insert(run, open);
     }
 
@@ -249,6 +282,28 @@ impl ExecutionState {
                 issued_seq: at.seq,
                 deadline_ms: from_ms.saturating_add_unsigned(wait_ms),
             };
+        }
+    }
+
+    /// A sink leaves the result of its run alone.
+    fn answer(
+        &mut self,
+        run: EventId,
+        step: &StepName,
+        site: CallSite,
+        result: Payload,
+        outcome: &Outcome,
+    ) {
+        self.step(step).runs += 1;
+        if !matches!(site, CallSite::Tool | CallSite::Task(_)) {
+            if let Some(open) = self.runs.get_mut(&run) {
+                open.waits = Waits::Nothing;
+            }
+            return;
+        }
+        self.hold(run, result.clone(), Waits::Nothing);
+        if outcome.error.is_none() {
+            self.step(step).result = Some(result);
         }
     }
 

@@ -47,6 +47,9 @@ pub struct LoopState {
     pub next: u64,
     /// Frames that are out, ascending by first index.
     pub pending: Vec<PendingFrame>,
+    /// Where the log holds the variables that iterations have set: entry and fact.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub vars: Option<(u64, u32)>,
     /// Iterations that failed for good.
     pub failed: u64,
     /// Of those, the ones that a rule handled.
@@ -65,9 +68,10 @@ pub struct LoopState {
     pub folded: u64,
 }
 
-/// Iterations that are out under one command. Written as `[first, len, attempt, deadline]`.
+/// Iterations that are out under one command. Written as `[first, len, attempt, deadline]`, and for the
+/// call of a unit with `call` and the two numbers of `unit` behind.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(from = "(u64, u32, u32, i64)", into = "(u64, u32, u32, i64)")]
+#[serde(from = "Row", into = "Row")]
 pub struct PendingFrame {
     /// First index.
     pub first: u64,
@@ -77,17 +81,38 @@ pub struct PendingFrame {
     pub attempt: u32,
     /// Milliseconds after the loop's opening at which it counts as lost.
     pub deadline_after_ms: i64,
+    /// Which call of its unit is out, from 1.
+    pub call: u32,
+    /// Where the log holds the unit: entry and fact; none for an iteration of one call.
+    pub unit: Option<(u64, u32)>,
 }
 
-impl From<(u64, u32, u32, i64)> for PendingFrame {
-    fn from((first, len, attempt, deadline_after_ms): (u64, u32, u32, i64)) -> Self {
-        Self { first, len, attempt, deadline_after_ms }
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum Row {
+    Plain(u64, u32, u32, i64),
+    Unit(u64, u32, u32, i64, u32, u64, u32),
+}
+
+impl From<Row> for PendingFrame {
+    fn from(row: Row) -> Self {
+        let (first, len, attempt, deadline_after_ms, call, unit) = match row {
+            Row::Plain(first, len, attempt, deadline) => (first, len, attempt, deadline, 1, None),
+            Row::Unit(first, len, attempt, deadline, call, seq, fact) => {
+                (first, len, attempt, deadline, call, Some((seq, fact)))
+            }
+        };
+        Self { first, len, attempt, deadline_after_ms, call, unit }
     }
 }
 
-impl From<PendingFrame> for (u64, u32, u32, i64) {
+impl From<PendingFrame> for Row {
     fn from(frame: PendingFrame) -> Self {
-        (frame.first, frame.len, frame.attempt, frame.deadline_after_ms)
+        let PendingFrame { first, len, attempt, deadline_after_ms: deadline, call, unit } = frame;
+        match unit {
+            None => Self::Plain(first, len, attempt, deadline),
+            Some((seq, fact)) => Self::Unit(first, len, attempt, deadline, call, seq, fact),
+        }
     }
 }
 
@@ -112,6 +137,7 @@ impl LoopState {
             opened_ms: at_ms,
             next: 0,
             pending: Vec::new(),
+            vars: None,
             failed: 0,
             handled: 0,
             skipped: 0,
@@ -126,9 +152,24 @@ impl LoopState {
     /// Folds one fact. Total: what was recorded happened.
     pub fn apply(&mut self, fact: &Fact, at: &At<'_>) {
         match fact {
-            Fact::FrameIssued { first, len, attempt, not_before_ms, .. } => {
-                self.issue(*first, *len, *attempt, at.at_ms.max(*not_before_ms));
+            Fact::FrameIssued { first, len, attempt, not_before_ms, call, unit, .. } => {
+                let unit = unit.as_ref().map(|_| (at.seq, at.fact));
+                let frame = PendingFrame {
+                    first: *first,
+                    len: *len,
+                    attempt: *attempt,
+                    deadline_after_ms: 0,
+                    call: *call,
+                    unit,
+                };
+                self.issue(frame, at.at_ms.max(*not_before_ms));
             }
+            Fact::Answered { index: Some(index), attempt, .. } => self.settle(*index, *attempt),
+            Fact::IterationSettled { index, outcome, handled, .. } => {
+                self.count(*index, 1, std::slice::from_ref(outcome), &[]);
+                self.handled += u64::from(*handled);
+            }
+            Fact::LoopVariables { .. } => self.vars = Some((at.seq, at.fact)),
             Fact::FrameAnswered { first, len, attempt, outcomes, retried, handled, .. } => {
                 self.settle(*first, *attempt);
                 self.count(*first, *len, outcomes, retried);
@@ -149,12 +190,11 @@ impl LoopState {
         LoopSummary { key: at.key.clone(), total, failed }
     }
 
-    fn issue(&mut self, first: u64, len: u32, attempt: u32, from_ms: i64) {
-        let deadline_ms = from_ms.saturating_add(self.patience_ms(len));
-        let frame =
-            PendingFrame { first, len, attempt, deadline_after_ms: deadline_ms - self.opened_ms };
-        self.next = self.next.max(first + u64::from(len));
-        match self.pending.binary_search_by_key(&first, |pending| pending.first) {
+    fn issue(&mut self, frame: PendingFrame, from_ms: i64) {
+        let deadline_ms = from_ms.saturating_add(self.patience_ms(frame.len));
+        let frame = PendingFrame { deadline_after_ms: deadline_ms - self.opened_ms, ..frame };
+        self.next = self.next.max(frame.first + u64::from(frame.len));
+        match self.pending.binary_search_by_key(&frame.first, |pending| pending.first) {
             Ok(at) => self.pending[at] = frame,
             Err(at) => self.pending.insert(at, frame),
         }
@@ -284,7 +324,15 @@ mod tests {
         let end = LOOP_ITEMS_MAX as u64;
         for n in 0..LOOP_IN_FLIGHT_MAX {
             let first = end - (n + 1) * u64::from(FRAME_ITEMS_MAX);
-            state.issue(first, FRAME_ITEMS_MAX, ATTEMPTS_MAX, at.at_ms);
+            let frame = PendingFrame {
+                first,
+                len: FRAME_ITEMS_MAX,
+                attempt: ATTEMPTS_MAX,
+                deadline_after_ms: 0,
+                call: 1,
+                unit: None,
+            };
+            state.issue(frame, at.at_ms);
         }
         state.folded = crate::limits::TRANSITIONS_MAX;
         state.signals = end;

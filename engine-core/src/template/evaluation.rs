@@ -36,9 +36,11 @@ impl Binding {
                 payload: Some(payload.clone()),
                 tolerance,
             },
-            Payload::Ref(_) | Payload::Log { .. } | Payload::Loop(_) => {
-                Self::Elsewhere { payload: payload.clone(), tolerance }
-            }
+            Payload::Ref(_)
+            | Payload::Log { .. }
+            | Payload::Loop(_)
+            | Payload::List(_)
+            | Payload::Pages(_) => Self::Elsewhere { payload: payload.clone(), tolerance },
         }
     }
 

@@ -10,7 +10,7 @@ use super::rules::{self, Effect, Fired};
 use super::settings::duration_ms;
 use super::view::Occasion;
 use super::{Needs, Trouble, Turn};
-use crate::command::{Command, Scope};
+use crate::command::{CallSite, Command, Scope};
 use crate::event::{Fact, Failure, ToolFailure};
 use crate::ids::{CommandId, EventId, StepName};
 use crate::limits::{
@@ -123,12 +123,15 @@ impl<'a> Turn<'a> {
             step: name.clone(),
             tool_kind: step.kind().to_owned(),
             frame: None,
+            site: CallSite::Tool,
+            unit: None,
+            vars: None,
             overrides: None,
             scope,
             not_before_ms,
             timeout_ms,
         };
-        self.record(Fact::CommandIssued { run, command: Box::new(command) });
+        self.record(Fact::CommandIssued { run, command: Box::new(command), unit: None });
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use super::exit::Ending;
 use super::rules::{self, Effect, Fired, Verdict};
 use super::view::{Occasion, View};
 use super::{Needs, Trouble, Turn, workload};
+use crate::command::CallSite;
 use crate::event::{
     Answer, Closing, Fact, Failure, IgnoreReason, LoopSignal, Outcome, Signal, Start, Status,
     ToolFailure,
@@ -79,6 +80,7 @@ impl<'a> Turn<'a> {
             entry: entry.clone(),
             workload,
             vars,
+            parent: start.parent.clone(),
         };
         self.record(started);
         if let Some(error) = failure {
@@ -130,6 +132,8 @@ impl<'a> Turn<'a> {
         let result = self.spill(outcome.result);
         self.record(Fact::Answered {
             run,
+            index: None,
+            site: CallSite::Tool,
             step: step.clone(),
             command_id: answer.command_id.clone(),
             attempt: answer.attempt,

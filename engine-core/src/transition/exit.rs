@@ -188,6 +188,7 @@ impl<'a> Turn<'a> {
     pub(super) fn retry(&mut self, ending: &Ending, delay_ms: u64) -> Result<(), Needs> {
         self.record(Fact::Retried {
             run: ending.run,
+            index: None,
             step: ending.step.clone(),
             command_id: self.command_id(&ending.step, ending.run),
             attempt: ending.attempt,

@@ -11,7 +11,7 @@ use super::execution::{lost, settle};
 use super::rules::{self, Effect, Fired};
 use super::view::{Item, Occasion, View};
 use super::{Needs, Trouble, Turn};
-use crate::command::{Command, Frame, Scope};
+use crate::command::{CallSite, Command, Frame, Scope};
 use crate::event::{
     Answer, Closing, Fact, Failure, IgnoreReason, LoopOpen, LoopSignal, Outcome, Signal,
     ToolFailure,
@@ -39,6 +39,9 @@ pub(crate) fn frame_command(key: &AggregateKey, state: &LoopState, frame: &Issue
             collection: state.collection.clone(),
             fail_fast: state.fail_fast,
         }),
+        site: CallSite::Tool,
+        unit: None,
+        vars: None,
         overrides: None,
         // The opening fact of the loop's first entry holds the scope for all commands.
         scope: Payload::Log { key: key.clone(), seq: 1, fact: 0, item: 0 },
@@ -111,7 +114,17 @@ impl Turn<'_> {
         let Some(state) = self.looping() else { return };
         let (tool_kind, step) = (state.tool_kind.clone(), state.step.clone());
         let Issued { first, len, attempt, not_before_ms } = frame;
-        self.record(Fact::FrameIssued { first, len, attempt, not_before_ms, tool_kind, step });
+        self.record(Fact::FrameIssued {
+            first,
+            len,
+            attempt,
+            not_before_ms,
+            tool_kind,
+            step,
+            call: 1,
+            site: CallSite::Tool,
+            unit: None,
+        });
     }
 
     /// Folds a worker's answer to a frame.

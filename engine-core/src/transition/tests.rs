@@ -13,7 +13,7 @@ use crate::ids::{AggregateKey, EventId, ExecutionId, InputId};
 use crate::limits::{
     ATTEMPTS_MAX, LOOP_IN_FLIGHT_MAX, LOOP_ITEMS_MAX, LOOP_STATE_BYTES_MAX, OPEN_RUNS_MAX,
 };
-use crate::payload::Payload;
+use crate::payload::{Part, Payload};
 use crate::playbook::Playbook;
 use crate::playbook::parse::parse;
 use crate::project::{event_span, expand, expanded_len};
@@ -52,7 +52,7 @@ impl Bench {
         let (queue, copies) = (VecDeque::new(), 1);
         let mut bench = Self { playbook, tool, logs, blobs, queue, commands, copies };
         let payload = payload.as_object().cloned().unwrap_or_else(Map::new);
-        let start = Start { playbook: bench.playbook.reference.clone(), payload };
+        let start = Start { playbook: bench.playbook.reference.clone(), payload, parent: None };
         let (id, to) = (InputId::from("start"), AggregateKey::Execution(ID));
         bench.queue.push_back(Envelope { id, to, input: Input::Start(start) });
         bench
@@ -143,7 +143,29 @@ impl Bench {
                 self.load(entry.payload(*fact, *item).unwrap())
             }
             Payload::Loop(summary) => json!({"results": [], "stats": summary.stats()}),
+            Payload::List(list) => Value::Array(self.items(&list.parts)),
+            Payload::Pages(pages) => {
+                let items = self.load(&pages.items);
+                if pages.envelope {
+                    return json!({"data": items, "meta": {"iterations": pages.count}});
+                }
+                let mut last = self.load(&pages.last);
+                last["_all_collected_items"] = items;
+                last
+            }
         }
+    }
+
+    fn items(&self, parts: &[Part]) -> Vec<Value> {
+        let each = parts.iter().flat_map(|part| match part {
+            Part::Item(payload) => vec![self.load(payload)],
+            Part::Items(payload) => self.load(payload).as_array().cloned().unwrap_or_default(),
+            Part::Stored { parts, .. } => {
+                let stored = self.load(&Payload::Ref(parts.clone()));
+                self.items(&serde_json::from_value::<Vec<Part>>(stored).unwrap())
+            }
+        });
+        each.collect()
     }
 
     fn state(&self) -> &crate::state::ExecutionState {

@@ -106,7 +106,7 @@ impl View<'_> {
         let payload = match &occasion.response {
             Payload::Loop(summary) => json!({"iterations": summary.total, "status": "completed"}),
             Payload::Inline(value) => json!({"response": value}),
-            Payload::Ref(_) | Payload::Log { .. } => Value::Null,
+            _ => Value::Null,
         };
         let event = json!({"name": occasion.name, "step": self.step, "payload": payload});
         context.set_value("event", &event);

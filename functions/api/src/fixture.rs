@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use engine_core::command::CallSite;
 use engine_core::event::{
     Closing, Entry, Fact, Failure, LoopOpen, LoopSignal, Outcome, Signal, Status, ToolFailure,
 };
@@ -90,7 +91,10 @@ impl World {
     pub(crate) fn begin(&mut self, at_ms: i64) {
         let workload = inline(json!({}));
         let (playbook, entry, vars) = (playbook(), "start".into(), BTreeMap::new());
-        self.append_to_execution(at_ms, vec![Fact::Started { playbook, entry, workload, vars }]);
+        self.append_to_execution(
+            at_ms,
+            vec![Fact::Started { playbook, entry, workload, vars, parent: None }],
+        );
     }
 
     pub(crate) fn enter(&mut self, at_ms: i64, step: &str) {
@@ -109,6 +113,8 @@ impl World {
             Err(error) => (Status::Failed, Value::Null, Some(error)),
         };
         let answered = Fact::Answered {
+            index: None,
+            site: CallSite::Tool,
             run: run(step),
             step: step.into(),
             command_id: format!("{ID}:{step}").into(),
@@ -164,6 +170,9 @@ impl World {
             not_before_ms: 0,
             tool_kind: "noop".to_owned(),
             step: step.into(),
+            call: 1,
+            site: CallSite::Tool,
+            unit: None,
         };
         let answered = Fact::FrameAnswered {
             first,

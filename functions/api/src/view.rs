@@ -334,6 +334,7 @@ pub fn status_text(status: Status) -> &'static str {
         Status::Completed => "COMPLETED",
         Status::Failed => "FAILED",
         Status::Cancelled => "CANCELLED",
+        Status::Skipped => "SKIPPED",
     }
 }
 

@@ -35,7 +35,7 @@ impl From<Status> for Ending {
     fn from(status: Status) -> Self {
         match status {
             Status::Completed => Self::Completed,
-            Status::Running | Status::Failed | Status::Cancelled => Self::Failed,
+            Status::Running | Status::Failed | Status::Cancelled | Status::Skipped => Self::Failed,
         }
     }
 }

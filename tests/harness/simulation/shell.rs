@@ -243,7 +243,7 @@ pub(crate) async fn insist(sim: Sim, ports: Ports, number: usize, cancel: bool) 
     let (id, input) = if cancel {
         ("cancel", Input::Cancel { reason: "somebody asked for it".to_owned() })
     } else {
-        ("start", Input::Start(Start { playbook, payload: Map::new() }))
+        ("start", Input::Start(Start { playbook, payload: Map::new(), parent: None }))
     };
     let envelope = Envelope { id: InputId(id.to_owned()), to: key.clone(), input };
     loop {

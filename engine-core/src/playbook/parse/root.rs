@@ -107,6 +107,7 @@ impl Reader<'_> {
             steps: drafts.into_iter().map(|draft| draft.step).collect(),
             entry: entry?,
             final_step: entries.last.map(|named| named.name.into()),
+            timeout: None,
             no_next_is_error: executor.no_next_is_error,
         })
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::node::{Entry, Node};
 use super::reader::{Inside, Level, Reader};
-use crate::playbook::{Action, CaseMode, Rule, Target, Task, When};
+use crate::playbook::{Action, CaseMode, Collect, Rule, Target, Task, TaskPolicy, When};
 
 pub(super) const RULE: Level = Level {
     name: "a rule",
@@ -152,7 +152,7 @@ impl Reader<'_> {
             "next" => Action::Next(self.rule_targets(entry)),
             "set" => Action::Set(self.assignments(entry)?),
             "vars" => Action::Vars(self.assignments(entry)?),
-            "collect" => Action::Collect(self.collect(entry)),
+            "collect" => Action::Collect(self.collect(entry)?),
             "result" => Action::Result(self.result(entry)),
             "sink" | "save" => Action::Sink(self.sink(entry)),
             "call" => Action::Call(self.call(entry)),
@@ -176,15 +176,15 @@ impl Reader<'_> {
         self.next(entry).targets
     }
 
-    fn collect(&mut self, entry: &Entry) -> Value {
+    fn collect(&mut self, entry: &Entry) -> Option<Collect> {
         if !entry.value.is_map() {
             self.mismatch(entry, "a map", "write `collect: {path: data.items, into: pages}`");
-            return Value::Null;
+            return None;
         }
         if let Some(from) = entry.value.get("from") {
             self.condition(from);
         }
-        self.value(&entry.value, Inside::Data)
+        Some(Collect::read(&self.value(&entry.value, Inside::Data)))
     }
 
     /// `{from: expression}`, or any value.
@@ -217,7 +217,7 @@ impl Reader<'_> {
         let mut tool = self.tool_map(tool)?;
         let outer = self.args(&entry.value);
         tool.args.extend(outer);
-        Some(Task { label: entry.key.clone(), tool })
+        Some(Task { label: entry.key.clone(), tool, set: None, policy: TaskPolicy::default() })
     }
 }
 

@@ -180,6 +180,8 @@ impl Reader<'_> {
             tasks: parts.tasks,
             args: self.args(node),
             repeat: node.get("loop").and_then(|entry| self.repeat(entry, spec.policy.as_ref())),
+            retries: Vec::new(),
+            admit: Vec::new(),
             rules: rules.unwrap_or_default(),
             case_mode: spec.case_mode,
             next: next.unwrap_or_default(),

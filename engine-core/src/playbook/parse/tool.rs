@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::node::{Entry, Node};
 use super::reader::{Inside, Level, Reader, is_template, listed, nearest};
 use crate::playbook::diagnostic::Span;
-use crate::playbook::{Task, Tool};
+use crate::playbook::{Task, TaskPolicy, Tool};
 
 /// Every kind of the language, run by this build or not.
 pub(in crate::playbook) const KINDS: &[&str] = &[
@@ -262,7 +262,7 @@ impl Reader<'_> {
                         tool.config.insert(key.to_owned(), value);
                     }
                 }
-                tasks.push(Task { label, tool });
+                tasks.push(Task { label, tool, set: None, policy: TaskPolicy::default() });
             }
         }
         tasks

@@ -295,5 +295,6 @@ fn status_text(status: Status) -> &'static str {
         Status::Completed => "COMPLETED",
         Status::Failed => "FAILED",
         Status::Cancelled => "CANCELLED",
+        Status::Skipped => "SKIPPED",
     }
 }

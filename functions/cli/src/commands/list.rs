@@ -60,7 +60,7 @@ fn rows(found: &[ExecutionSummary], now_ms: i64, styles: &Styles) -> String {
     for one in found {
         let style = match one.status {
             Status::Completed => &styles.good,
-            Status::Running => &styles.odd,
+            Status::Running | Status::Skipped => &styles.odd,
             Status::Failed | Status::Cancelled => &styles.bad,
         };
         let since = |from: i64, to: i64| duration(u64::try_from(to - from).unwrap_or_default());

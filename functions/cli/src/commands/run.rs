@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Ending> {
             local.embedded.catalog.register(&other.text).await.map_err(invalid)?;
         }
         let (source, reference) = register(&local.embedded, given, &place).await?;
-        let start = Start { playbook: reference.clone(), payload };
+        let start = Start { playbook: reference.clone(), payload, parent: None };
         let id = local.start(start).await?;
         if !args.json {
             let styles = Styles::stderr();

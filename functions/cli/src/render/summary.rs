@@ -30,7 +30,9 @@ pub(crate) fn summary(
     let status = execution.state.status;
     let head = match status {
         Status::Completed => styles.good.apply_to(format!("✔ {}", status_text(status))),
-        Status::Running => styles.odd.apply_to(format!("… {}", status_text(status))),
+        Status::Running | Status::Skipped => {
+            styles.odd.apply_to(format!("… {}", status_text(status)))
+        }
         Status::Failed | Status::Cancelled => {
             styles.bad.apply_to(format!("✘ {}", status_text(status)))
         }
@@ -64,6 +66,7 @@ fn outcome(step: &StepState, open: Option<&LoopCount>, styles: &Styles) -> Strin
     let mark = match step.status {
         Status::Completed => styles.good.apply_to("✔"),
         Status::Running => styles.odd.apply_to("…"),
+        Status::Skipped => styles.faint.apply_to("–"),
         Status::Failed | Status::Cancelled => styles.bad.apply_to("✘"),
     };
     let mut parts = vec![mark.to_string()];

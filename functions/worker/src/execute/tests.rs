@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use engine_core::command::CallSite;
 use engine_core::command::Scope;
 use engine_core::event::Entry;
 use engine_core::ids::{AggregateKey, EventId, ExecutionId};
@@ -120,6 +121,8 @@ impl Tool for Puppet {
 
 fn step(name: &str, kind: &str, config: Value) -> Step {
     Step {
+        retries: Vec::new(),
+        admit: Vec::new(),
         name: name.into(),
         desc: None,
         position: Position { line: 12, column: 3 },
@@ -175,6 +178,7 @@ fn world(step: Step) -> Arc<World> {
 fn world_with(step: Step, workbook: Vec<WorkbookTask>) -> Arc<World> {
     let entry = step.name.clone();
     let playbook = Playbook {
+        timeout: None,
         reference: reference(),
         name: "x".to_owned(),
         dialect: Dialect::Case,
@@ -198,6 +202,9 @@ fn bench(world: &Arc<World>) -> Workbench {
 
 fn command(step: &str) -> Command {
     Command {
+        site: CallSite::Tool,
+        unit: None,
+        vars: None,
         id: "c1".into(),
         attempt: 2,
         reply_to: AggregateKey::Execution(ExecutionId(7)),
@@ -455,6 +462,8 @@ async fn a_workbook_task_runs_in_the_place_of_the_step() {
 async fn an_inline_task_is_found_by_its_label() {
     let mut step = step("a:b", "noop", json!({}));
     let task = PlaybookTask {
+        set: None,
+        policy: engine_core::playbook::TaskPolicy::default(),
         label: "notify".to_owned(),
         tool: tool("puppet", json!({"n": 5}), json!({})),
     };

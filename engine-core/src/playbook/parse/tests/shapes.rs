@@ -23,7 +23,7 @@ fn actions(then: &str) -> String {
     let short = |action: &Action| match action {
         Action::Set(value) => format!("set {value}"),
         Action::Vars(value) => format!("vars {value}"),
-        Action::Collect(value) => format!("collect {value}"),
+        Action::Collect(value) => format!("collect {:?}", value.from),
         Action::Result(value) => format!("result {value}"),
         Action::Sink(value) => format!("sink {value}"),
         Action::Task(task) => format!("task {} {}", task.label, task.tool.kind),
@@ -187,7 +187,7 @@ fn then_has_many_shapes() {
          "set {\"s\":1}; vars {\"v\":1}; result 1; retry {\"max_attempts\":3}; \
         next b; fail {\"message\":\"m\"}; skip {\"reason\":\"r\"}"),
         ("{retry: true, collect: {path: d}, save: {table: t}}",
-         "collect {\"path\":\"d\"}; sink {\"table\":\"t\"}; retry {}"),
+         "collect Path(\"d\"); sink {\"table\":\"t\"}; retry {}"),
         ("{call: {params: {p: 1}}, sink: {tool: {kind: event_log}}}",
          "sink {\"tool\":{\"kind\":\"event_log\"}}; call {\"params\":{\"p\":1}}"),
         ("[{next: b}, {set: {x: 1}}]", "next b; set {\"x\":1}"),

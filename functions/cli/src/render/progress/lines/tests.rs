@@ -1,3 +1,4 @@
+use engine_core::command::CallSite;
 use engine_core::event::{Entry, Fact, Outcome, Status, ToolFailure};
 use engine_core::ids::{AggregateKey, CommandId, EventId, ExecutionId};
 use engine_core::payload::{LoopSummary, Payload};
@@ -38,6 +39,7 @@ fn loop_state(done: u64, failed: u64, closed: bool) -> LoopState {
         timeout_ms: 0,
         opened_ms: 0,
         next: done,
+        vars: None,
         pending: Vec::new(),
         failed,
         handled: 0,
@@ -107,6 +109,8 @@ fn a_step_that_began_in_another_process_has_no_duration() {
 #[test]
 fn a_retry_says_why_and_when() {
     let answered = Fact::Answered {
+        index: None,
+        site: CallSite::Tool,
         run: RUN,
         step: "fetch".into(),
         command_id: CommandId("c".to_owned()),
@@ -121,7 +125,8 @@ fn a_retry_says_why_and_when() {
         },
     };
     let (step, command_id) = ("fetch".into(), CommandId("c".to_owned()));
-    let retried = Fact::Retried { run: RUN, step, command_id, attempt: 1, delay_ms: 1_500 };
+    let retried =
+        Fact::Retried { run: RUN, index: None, step, command_id, attempt: 1, delay_ms: 1_500 };
     let expect = "↻ fetch  attempt 1 failed, again in 1.5 s  HTTPError: 503\n";
     assert_eq!(lines(&[entry(1_000, vec![answered, retried])]), expect);
 }
