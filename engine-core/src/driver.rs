@@ -21,10 +21,10 @@ use crate::limits::{
     CACHED_AGGREGATES_MAX, COMMIT_ATTEMPTS_MAX, LOADED_VALUES_MAX, LOADS_MAX, REDRIVE_ENTRIES,
 };
 use crate::load::{Readers, load};
-use crate::payload::LoopSummary;
+use crate::payload::{LoopSummary, Payload};
 use crate::playbook::{Playbook, PlaybookRef};
 use crate::ports::{PortError, PortErrorKind, Ports, Tail};
-use crate::state::{State, Waits};
+use crate::state::{LoopState, State, Waits};
 use crate::template::Loaded;
 use crate::transition::{Issued, Moment, Needs, Transition, frame_command, transition};
 
@@ -408,16 +408,40 @@ pub fn outbox(entry: &Entry) -> Outbox {
     let mut outbox = Outbox::default();
     for fact in &entry.facts {
         match (fact, &entry.state) {
-            (Fact::CommandIssued { command, .. }, _) => outbox.commands.push((**command).clone()),
-            (Fact::FrameIssued { first, len, attempt, not_before_ms, .. }, State::Loop(state)) => {
-                let (first, len, attempt) = (*first, *len, *attempt);
-                let frame = Issued { first, len, attempt, not_before_ms: *not_before_ms };
-                outbox.commands.push(frame_command(&entry.key, state, &frame));
+            (Fact::CommandIssued { command, unit, .. }, _) => {
+                // A unit is plain data: it always has a JSON form.
+                let json = |unit| serde_json::to_value(unit).unwrap_or_default();
+                let unit = unit.as_deref().map(json).map(Payload::Inline);
+                outbox.commands.push(Command { unit, ..(**command).clone() });
+            }
+            (fact @ Fact::FrameIssued { .. }, State::Loop(state)) => {
+                outbox.commands.extend(frame_of(&entry.key, state, fact));
             }
             _ => outbox.envelopes.extend(message(&entry.key, fact)),
         }
     }
     outbox
+}
+
+/// The command of a frame that a fact sent out.
+fn frame_of(key: &AggregateKey, state: &LoopState, fact: &Fact) -> Option<Command> {
+    let Fact::FrameIssued {
+        first, len, attempt, not_before_ms, tool_kind, call, site, unit, ..
+    } = fact
+    else {
+        return None;
+    };
+    let frame = Issued {
+        first: *first,
+        len: *len,
+        attempt: *attempt,
+        not_before_ms: *not_before_ms,
+        call: *call,
+        site: *site,
+        tool_kind: tool_kind.clone(),
+        unit: unit.clone(),
+    };
+    Some(frame_command(key, state, &frame))
 }
 
 /// The message that a fact causes.
@@ -479,7 +503,8 @@ fn frames(key: &AggregateKey, state: &State) -> Vec<Command> {
     let frames = state.pending.iter().map(|frame| {
         let (first, len, attempt) = (frame.first, frame.len, frame.attempt);
         let not_before_ms = state.not_before_ms(frame);
-        frame_command(key, state, &Issued { first, len, attempt, not_before_ms })
+        let plain = Issued::plain(first, len, attempt, state.tool_kind.clone());
+        frame_command(key, state, &Issued { not_before_ms, ..plain })
     });
     frames.collect()
 }

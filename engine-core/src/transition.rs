@@ -8,10 +8,16 @@ mod enter;
 mod execution;
 mod exit;
 mod frames;
+mod items;
+mod pages;
+mod policy;
 pub mod retry;
 mod rules;
+mod set;
 mod settings;
+mod unit;
 mod view;
+mod ways;
 mod workload;
 
 #[cfg(test)]
@@ -157,10 +163,7 @@ impl<'a> Turn<'a> {
         };
         let taken = match (&envelope.input, known) {
             (Input::Start(start), None) => self.start(start).map(|()| None),
-            (Input::LoopOpen(open), None) => {
-                self.open_loop(open);
-                Ok(None)
-            }
+            (Input::LoopOpen(open), None) => self.open_loop(open).map(|()| None),
             (Input::Start(_) | Input::LoopOpen(_), Some(_)) => Ok(Some(IgnoreReason::Duplicate)),
             (Input::Answer(answer), Some(true)) => self.answered(answer),
             (Input::Answer(answer), Some(false)) => self.frame_answered(answer),
@@ -198,13 +201,16 @@ impl<'a> Turn<'a> {
         self.facts.push(fact);
     }
 
-    /// Makes a value that was just recorded known under the name that the state gives it.
+    /// Makes a value that was just recorded known under the name that the state gives it: it is not in
+    /// the log yet, and later inputs of this decision may ask for it.
     fn remember(&mut self, fact: &Fact, at: &At<'_>) {
-        if let Some(payload @ Payload::Inline(value)) = fact.payload(0) {
-            let name = at.remember(payload, 0);
-            if name.inline().is_none() {
-                Arc::make_mut(&mut self.loaded).insert(&name, value);
-            }
+        let by_place = matches!(fact, Fact::FrameIssued { .. } | Fact::LoopVariables { .. });
+        let Some(payload) = fact.payload(0) else { return };
+        let name = if by_place { at.place(0) } else { at.remember(payload, 0) };
+        let stored = self.loaded.value(payload);
+        let value = payload.inline().or(stored.as_deref());
+        if let (None, Some(value)) = (name.inline(), value) {
+            Arc::make_mut(&mut self.loaded).insert(&name, value);
         }
     }
 

@@ -511,6 +511,7 @@ fn trap_05_a_doubled_answer_neither_skips_an_item_nor_ends_the_loop_early() {
         let settled: usize = settled
             .map(|fact| match fact {
                 Fact::FrameAnswered { outcomes, .. } => outcomes.len(),
+                Fact::IterationSettled { .. } => 1,
                 _ => 0,
             })
             .sum();
