@@ -314,7 +314,7 @@ pub enum Action {
     /// `sink` or `save`: a map.
     Sink(Value),
     /// A named inline task.
-    Task(Task),
+    Task(Box<Task>),
     /// `call`: tool configuration to replace, or `{step, args}`.
     Call(Value),
     /// `retry`: the error form or the pagination form.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Action, CollectFrom, Loop, Step, Target, Task, Tool, When};
+use super::{Action, CollectFrom, Loop, Step, Target, Tool, When};
 use crate::template;
 
 /// The names that the templates of one step use.
@@ -88,7 +88,7 @@ fn of_action(action: &Action, names: &mut BTreeSet<String>) {
         | Action::Retry(value)
         | Action::Fail(value)
         | Action::Skip(value) => of_value(value, names),
-        Action::Task(Task { tool, .. }) => of_tool(tool, names),
+        Action::Task(task) => of_tool(&task.tool, names),
         Action::Next(targets) => of_targets(targets, names),
     }
 }

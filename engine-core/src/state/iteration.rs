@@ -190,9 +190,9 @@ impl LoopState {
         LoopSummary { key: at.key.clone(), total, failed }
     }
 
-    fn issue(&mut self, frame: PendingFrame, from_ms: i64) {
+    fn issue(&mut self, mut frame: PendingFrame, from_ms: i64) {
         let deadline_ms = from_ms.saturating_add(self.patience_ms(frame.len));
-        let frame = PendingFrame { deadline_after_ms: deadline_ms - self.opened_ms, ..frame };
+        frame.deadline_after_ms = deadline_ms - self.opened_ms;
         self.next = self.next.max(frame.first + u64::from(frame.len));
         match self.pending.binary_search_by_key(&frame.first, |pending| pending.first) {
             Ok(at) => self.pending[at] = frame,

@@ -190,13 +190,17 @@ impl<'a> Turn<'a> {
     /// The variables that travel to the worker: those that the tool's templates name.
     pub(super) fn scope(&mut self, step: &Step, run: EventId) -> Payload {
         let mut scope = Scope::default();
-        let names = &step.names.worker;
+        let mut names = step.names.worker.clone();
+        if step.repeat.is_some() {
+            // The rules of iterations see what was there when their loop began.
+            names.extend(step.names.engine.iter().cloned());
+        }
         if let Some(state) = self.execution() {
             let all = ["vars", "ctx", "flags"].iter().any(|name| names.contains(*name));
             let wanted = |name: &String| all || names.contains(name);
             let vars = state.vars.iter().filter(|(name, _)| wanted(name));
             scope.vars = vars.map(|(name, value)| (name.clone(), value.clone())).collect();
-            for name in names {
+            for name in &names {
                 let found = state.steps.get(&StepName::from(name.as_str()));
                 if let Some(result) = found.and_then(|found| found.result.clone()) {
                     scope.steps.insert(name.clone(), result);

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::exit::Ending;
 use super::rules::{Effect, Verdict};
+use super::unit::suspend;
 use super::view::{Occasion, View};
 use super::{Needs, Trouble, Turn, workload};
 use crate::event::{
@@ -181,7 +182,7 @@ impl<'a> Turn<'a> {
                 ending.unit = view.unit.clone();
                 ending.handled |= matched && ending.error.is_some();
                 if let Some(place) = place {
-                    self.suspend(ending, &view, name, response, place);
+                    suspend(ending, &view, name, response, place);
                 }
                 // One transition per step run: what routed on an earlier event stands (decision D14).
                 if ending.index.is_none() && self.has_routed(ending.run) {

@@ -100,10 +100,10 @@ impl<'a> Turn<'a> {
         match follows.map(settle).transpose()? {
             Some(Err(failure)) => self.fail_run(&ending, failure),
             Some(Ok(effects)) => {
-                let routes = effects.iter().any(|effect| matches!(effect, Effect::Route(..)));
-                let routed = self.has_routed(ending.run) || routes;
+                let enters = effects.iter().any(|effect| matches!(effect, Effect::Route(..)));
+                let goes_on = self.has_routed(ending.run) || enters;
                 self.record_exit(&ending, error);
-                if !routed {
+                if !goes_on {
                     self.end_of_branch(step);
                 }
                 self.carry_out(&mut ending, effects).map(|_| ())

@@ -73,8 +73,8 @@ impl<'a> Turn<'a> {
     }
 
     /// Records the outcome of an iteration, all calls together.
-    pub(super) fn settle_item(&mut self, ending: &Ending) -> Result<(), Needs> {
-        let Some(index) = ending.index else { return Ok(()) };
+    pub(super) fn settle_item(&mut self, ending: &Ending) {
+        let Some(index) = ending.index else { return };
         let failed = ending.error.is_some();
         let since_ms = ending.unit.since_ms;
         let result = self.spill(self.result_now(ending));
@@ -92,7 +92,6 @@ impl<'a> Turn<'a> {
         if gives_up && failed && !handled {
             self.record(Fact::LoopStopped { reason: "an iteration failed".to_owned() });
         }
-        Ok(())
     }
 
     /// Tells the execution that it has failed, and begins nothing new.

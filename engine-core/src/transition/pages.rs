@@ -129,74 +129,71 @@ impl<'a> Turn<'a> {
             self.blobs.push(blob);
         }
     }
+}
 
-    /// The result of a tool whose pages were collected, once no other page follows.
-    pub(super) fn tell_pages(&self, view: &mut View<'_>) -> Vec<Effect> {
-        let last = match (&view.result, &view.occasion) {
-            (Some(result), _) => result.clone(),
-            (None, Some(occasion)) => occasion.response.clone(),
-            (None, None) => return Vec::new(),
-        };
-        let count = view.unit.page;
-        let Some(collected) = view.unit.collected.as_mut().filter(|collected| collected.told)
-        else {
-            return Vec::new();
-        };
-        collected.told = false;
-        let (items, envelope) = (collected.items.clone(), collected.envelope);
-        let result = Payload::Pages(Box::new(Pages { last, items, count, envelope }));
-        view.result = Some(result.clone());
-        vec![Effect::Result(result)]
-    }
+/// The result of a tool whose pages were collected, once no other page follows.
+pub(super) fn tell_pages(view: &mut View<'_>) -> Vec<Effect> {
+    let last = match (&view.result, &view.occasion) {
+        (Some(result), _) => result.clone(),
+        (None, Some(occasion)) => occasion.response.clone(),
+        (None, None) => return Vec::new(),
+    };
+    let count = view.unit.page;
+    let Some(collected) = view.unit.collected.as_mut().filter(|collected| collected.told) else {
+        return Vec::new();
+    };
+    collected.told = false;
+    let (items, envelope) = (collected.items.clone(), collected.envelope);
+    let result = Payload::Pages(Box::new(Pages { last, items, count, envelope }));
+    view.result = Some(result.clone());
+    vec![Effect::Result(result)]
+}
 
-    /// Prepares another call of the step's tool; none when the rule has had all of its pages.
-    pub(super) fn repeat(
-        &mut self,
-        step: &'a Step,
-        rule: &Rule,
-        again: &Value,
-        view: &mut View<'a>,
-        place: &str,
-    ) -> Result<Option<Effect>, Trouble> {
-        if view.occasion.as_ref().is_some_and(|occasion| occasion.name == "loop.done") {
-            let message =
-                format!("{place} repeats a loop on `loop.done`; route to the step instead");
-            return Err(Trouble::failed("RuleError", message));
-        }
-        let page = view.unit.page;
-        match again.get("max_attempts").filter(|value| !value.is_null()) {
-            Some(value) => {
-                let place = format!("`max_attempts` of {place}");
-                let pages_max = whole(value, &view.context(), &place)?.min(u64::from(PAGES_MAX));
-                if u64::from(page) >= pages_max {
-                    return Ok(None);
-                }
-            }
-            None if page >= PAGES_DEFAULT => {
-                let message = format!(
-                    "{place} asks for page {} and names no end; write `max_attempts: N` beside it \
-                     if there are so many, or check its condition",
-                    page + 1
-                );
-                return Err(Trouble::failed("LimitError", message));
-            }
-            None => {}
-        }
-        let changes = changes(step, again, view, place)?;
-        let keeps = |action: &Action| matches!(action, Action::Collect(_) | Action::Sink(_));
-        let compares = !changes.is_empty() && rule.actions.iter().any(keeps);
-        lay_over(&mut view.unit.overrides, changes);
-        if compares {
-            watch(view, place)?;
-        }
-        view.unit.page += 1;
-        let delay = ["delay", "interval", "initial_delay"].iter().find_map(|key| again.get(*key));
-        let delay_ms = match delay {
-            Some(delay) => duration_ms(delay, &view.context(), &format!("`delay` of {place}"))?,
-            None => 0,
-        };
-        Ok(Some(Effect::Repeat(delay_ms.min(crate::limits::RETRY_DELAY_MS_MAX))))
+/// Prepares another call of the step's tool; none when the rule has had all of its pages.
+pub(super) fn repeat(
+    step: &Step,
+    rule: &Rule,
+    again: &Value,
+    view: &mut View<'_>,
+    place: &str,
+) -> Result<Option<Effect>, Trouble> {
+    if view.occasion.as_ref().is_some_and(|occasion| occasion.name == "loop.done") {
+        let message = format!("{place} repeats a loop on `loop.done`; route to the step instead");
+        return Err(Trouble::failed("RuleError", message));
     }
+    let page = view.unit.page;
+    match again.get("max_attempts").filter(|value| !value.is_null()) {
+        Some(value) => {
+            let place = format!("`max_attempts` of {place}");
+            let pages_max = whole(value, &view.context(), &place)?.min(u64::from(PAGES_MAX));
+            if u64::from(page) >= pages_max {
+                return Ok(None);
+            }
+        }
+        None if page >= PAGES_DEFAULT => {
+            let message = format!(
+                "{place} asks for page {} and names no end; write `max_attempts: N` beside it \
+                 if there are so many, or check its condition",
+                page + 1
+            );
+            return Err(Trouble::failed("LimitError", message));
+        }
+        None => {}
+    }
+    let changes = changes(step, again, view, place)?;
+    let keeps = |action: &Action| matches!(action, Action::Collect(_) | Action::Sink(_));
+    let compares = !changes.is_empty() && rule.actions.iter().any(keeps);
+    lay_over(&mut view.unit.overrides, changes);
+    if compares {
+        watch(view, place)?;
+    }
+    view.unit.page += 1;
+    let delay = ["delay", "interval", "initial_delay"].iter().find_map(|key| again.get(*key));
+    let delay_ms = match delay {
+        Some(delay) => duration_ms(delay, &view.context(), &format!("`delay` of {place}"))?,
+        None => 0,
+    };
+    Ok(Some(Effect::Repeat(delay_ms.min(crate::limits::RETRY_DELAY_MS_MAX))))
 }
 
 /// What the next request has differently, rendered.

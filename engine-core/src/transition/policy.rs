@@ -25,7 +25,7 @@ pub(super) enum Onward {
 impl<'a> Turn<'a> {
     /// Judges the outcome of the task that the view's event is about, and renders what it sets.
     ///
-    /// Source: NoETL's task sequence executor, as `dsl.md` 1.7 describes it.
+    /// Source: `NoETL`'s task sequence executor, as `dsl.md` 1.7 describes it.
     pub(super) fn judge_task(
         &mut self,
         step: &'a Step,
@@ -43,12 +43,12 @@ impl<'a> Turn<'a> {
         }
         let rule = first_match(task, view, &place)?;
         let onward = match rule.map(|rule| &rule.then) {
-            None => self.unmatched(task, number, step, ending),
+            None => unmatched(task, number, step, ending),
             Some(Directive::Continue) => next(step, number),
             Some(Directive::Jump(to)) => Onward::Task(*to),
             Some(Directive::Break) => Onward::End(None),
             Some(Directive::Fail) => Onward::End(Some(failure(task, view, ending))),
-            Some(Directive::Retry(how)) => self.retry_task(task, how, view, ending, &place)?,
+            Some(Directive::Retry(how)) => self.retry_task(how, view, ending, &place)?,
         };
         if let Some(set) = rule.and_then(|rule| rule.set.as_ref()) {
             effects.extend(self.assign_in(view, set, &place)?);
@@ -56,17 +56,8 @@ impl<'a> Turn<'a> {
         Ok((onward, effects))
     }
 
-    /// Without a rule that applies an error ends the list, and anything else goes on.
-    fn unmatched(&self, task: &Task, number: u32, step: &Step, ending: &Ending) -> Onward {
-        match &ending.error {
-            Some(error) if !task.policy.continues_unmatched => Onward::End(Some(error.clone())),
-            _ => next(step, number),
-        }
-    }
-
     fn retry_task(
         &self,
-        task: &Task,
         how: &Value,
         view: &View<'_>,
         ending: &Ending,
@@ -81,9 +72,16 @@ impl<'a> Turn<'a> {
             });
             return Ok(Onward::End(Some(error)));
         }
-        let _ = task;
         let command = self.command_of(ending);
         Ok(Onward::Retry(policy.delay_after_ms(ending.attempt.max(1), &command)))
+    }
+}
+
+/// Without a rule that applies an error ends the list, and anything else goes on.
+fn unmatched(task: &Task, number: u32, step: &Step, ending: &Ending) -> Onward {
+    match &ending.error {
+        Some(error) if !task.policy.continues_unmatched => Onward::End(Some(error.clone())),
+        _ => next(step, number),
     }
 }
 
@@ -121,9 +119,9 @@ fn next(step: &Step, number: u32) -> Onward {
 fn spelled_out(how: &Value) -> Value {
     let field = |name: &str| how.get(name).filter(|value| !value.is_null()).cloned();
     json!({
-        "max_attempts": field("attempts").or_else(|| field("max_attempts")).unwrap_or(json!(3)),
-        "delay": field("delay").unwrap_or(json!(0)),
-        "backoff": field("backoff").unwrap_or(json!("none")),
+        "max_attempts": field("attempts").or_else(|| field("max_attempts")).unwrap_or_else(|| json!(3)),
+        "delay": field("delay").unwrap_or_else(|| json!(0)),
+        "backoff": field("backoff").unwrap_or_else(|| json!("none")),
         "max_delay": field("max_delay"),
         "jitter": field("jitter"),
     })

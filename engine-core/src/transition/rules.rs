@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::exit::Ending;
+use super::pages::{repeat, tell_pages};
 use super::retry::Policy;
 use super::set::{Assigned, assignments};
 use super::view::View;
@@ -133,7 +134,10 @@ impl<'a> Turn<'a> {
                 continue;
             }
             let from = from.filter(|from| from.list == list);
-            self.ask_list(step, list, view, ending, from, &mut verdict)?;
+            let more = self.ask_list(step, list, view, ending, from)?;
+            verdict.matched |= more.matched;
+            verdict.effects.extend(more.effects);
+            verdict.place = more.place;
             if verdict.place.is_some() || verdict.calls_again() {
                 break;
             }
@@ -148,13 +152,11 @@ impl<'a> Turn<'a> {
         view: &mut View<'a>,
         ending: &mut Ending,
         from: Option<From<'_>>,
-        verdict: &mut Verdict,
-    ) -> Result<(), Trouble> {
-        let Some(occasion) = view.occasion.clone() else { return Ok(()) };
+    ) -> Result<Verdict, Trouble> {
+        let mut verdict = Verdict::default();
+        let Some(occasion) = view.occasion.clone() else { return Ok(verdict) };
         let own = [occasion.name];
         let failed = occasion.error.is_some();
-        let before = verdict.matched;
-        verdict.matched = false;
         for name in own.iter().chain(aliases(occasion.name, failed)) {
             let is_alias = *name != occasion.name;
             if from.is_some_and(|from| from.alias.map(known_name) != is_alias.then_some(*name)) {
@@ -164,7 +166,7 @@ impl<'a> Turn<'a> {
                 occasion.name = name;
             }
             let pass = Pass { list, name, is_alias, from };
-            self.pass(step, &pass, view, ending, verdict)?;
+            self.pass(step, &pass, view, ending, &mut verdict)?;
             if verdict.matched || from.is_some() {
                 break;
             }
@@ -172,8 +174,7 @@ impl<'a> Turn<'a> {
         if verdict.place.is_none() {
             view.occasion = Some(occasion);
         }
-        verdict.matched |= before;
-        Ok(())
+        Ok(verdict)
     }
 
     fn pass(
@@ -269,7 +270,7 @@ impl<'a> Turn<'a> {
                 let mut effects: Vec<Effect> =
                     self.collect(collect, view, place)?.into_iter().collect();
                 if !acting.rule.actions.iter().any(repeats) {
-                    effects.extend(self.tell_pages(view));
+                    effects.extend(tell_pages(view));
                 }
                 effects
             }
@@ -287,10 +288,10 @@ impl<'a> Turn<'a> {
             }
             Action::Call(call) if call.get("step").is_some() => called_step(call, view, place)?,
             Action::Retry(again) | Action::Call(again) => {
-                self.repeat(step, acting.rule, again, view, place)?.into_iter().collect()
+                repeat(step, acting.rule, again, view, place)?.into_iter().collect()
             }
             Action::Next(targets) => {
-                let mut effects = self.tell_pages(view);
+                let mut effects = tell_pages(view);
                 let next = Next { mode: NextMode::Inclusive, targets: targets.clone() };
                 effects.extend(routes(&next, view, &[])?);
                 effects

@@ -23,10 +23,14 @@ use crate::template::Loaded;
 /// What the tool says to an iteration (0 for a plain step) of a step's attempt.
 type Tool = fn(step: &str, index: u64, attempt: u32) -> Result<Value, &'static str>;
 
+/// What a tool says that looks at its whole command.
+type Caller = fn(command: &Command, index: u64) -> Result<Value, &'static str>;
+
 /// Runs everything at once and in order, and keeps every entry.
 struct Bench {
     playbook: Playbook,
     tool: Tool,
+    caller: Option<Caller>,
     logs: BTreeMap<AggregateKey, Vec<Entry>>,
     blobs: BTreeMap<String, Value>,
     queue: VecDeque<Envelope>,
@@ -36,6 +40,8 @@ struct Bench {
 }
 
 const ID: ExecutionId = ExecutionId(7);
+
+mod units;
 
 impl Bench {
     fn run(workflow: &str, payload: &Value, tool: Tool) -> Self {
@@ -50,7 +56,8 @@ impl Bench {
         let Some(playbook) = parsed.playbook else { panic!("{:#?}", parsed.diagnostics) };
         let (logs, blobs, commands) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let (queue, copies) = (VecDeque::new(), 1);
-        let mut bench = Self { playbook, tool, logs, blobs, queue, commands, copies };
+        let caller = None;
+        let mut bench = Self { playbook, tool, caller, logs, blobs, queue, commands, copies };
         let payload = payload.as_object().cloned().unwrap_or_else(Map::new);
         let start = Start { playbook: bench.playbook.reference.clone(), payload, parent: None };
         let (id, to) = (InputId::from("start"), AggregateKey::Execution(ID));
@@ -113,7 +120,10 @@ impl Bench {
     fn answer(&mut self, command: &Command) {
         let range = command.frame.as_ref().map_or(0..1, |f| f.first..f.first + u64::from(f.len));
         let outcomes = range.map(|index| {
-            let said = (self.tool)(command.step.as_str(), index, command.attempt);
+            let said = match self.caller {
+                Some(caller) => caller(command, index),
+                None => (self.tool)(command.step.as_str(), index, command.attempt),
+            };
             let error = said.as_ref().err().map(|text| ToolFailure {
                 kind: "Broken".to_owned(),
                 message: (*text).to_owned(),

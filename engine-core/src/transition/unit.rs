@@ -3,6 +3,7 @@
 use super::enter::{action_at, first_site};
 use super::execution::{Flow, settle};
 use super::exit::Ending;
+use super::pages::tell_pages;
 use super::policy::Onward;
 use super::rules::Effect;
 use super::view::{Occasion, View, output};
@@ -67,7 +68,7 @@ impl<'a> Turn<'a> {
                 }
                 self.conclude_call(ending, &response)
             }
-            CallSite::Task(number) => self.after_task(ending, number, response),
+            CallSite::Task(number) => self.after_task(ending, number, &response),
             CallSite::Named { .. } | CallSite::Save { .. } => {
                 self.after_performed(ending, response)
             }
@@ -91,7 +92,7 @@ impl<'a> Turn<'a> {
             match settle(self.sight(step, &ending, None))? {
                 Ok(mut view) => {
                     view.result = Some(self.result_now(&ending));
-                    let effects = self.tell_pages(&mut view);
+                    let effects = tell_pages(&mut view);
                     ending.unit = view.unit;
                     self.carry_out(&mut ending, effects)?;
                 }
@@ -107,13 +108,12 @@ impl<'a> Turn<'a> {
     }
 
     fn finish_unit(&mut self, ending: Ending) -> Result<(), Needs> {
-        match ending.index {
-            None => {
-                let response = self.result_of(ending.run);
-                self.exit(ending, &response)
-            }
-            Some(_) => self.settle_item(&ending),
+        if ending.index.is_some() {
+            self.settle_item(&ending);
+            return Ok(());
         }
+        let response = self.result_of(ending.run);
+        self.exit(ending, &response)
     }
 
     /// The result that a run or an iteration has by now.
@@ -131,7 +131,7 @@ impl<'a> Turn<'a> {
         &mut self,
         mut ending: Ending,
         number: u32,
-        response: Payload,
+        response: &Payload,
     ) -> Result<(), Needs> {
         let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
         let occasion = Occasion {
@@ -169,7 +169,7 @@ impl<'a> Turn<'a> {
             Onward::Retry(delay_ms) => self.retry(&mut ending, delay_ms),
             Onward::End(error) => {
                 ending.error = error;
-                self.conclude_call(ending, &response)
+                self.conclude_call(ending, response)
             }
         }
     }
@@ -222,31 +222,8 @@ impl<'a> Turn<'a> {
         }
         ending.error = Some(error);
         ending.handled = false;
-        self.settle_item(&ending)
-    }
-
-    /// Remembers where the rules go on once the call of one of them was answered.
-    pub(super) fn suspend(
-        &self,
-        ending: &mut Ending,
-        view: &View<'_>,
-        name: &str,
-        response: &Payload,
-        place: super::rules::Place,
-    ) {
-        let asked = view.occasion.as_ref().map(|occasion| occasion.name.to_owned());
-        ending.unit.then = Some(Continuation {
-            event: name.to_owned(),
-            alias: asked.filter(|asked| asked != name),
-            response: response.clone(),
-            error: ending.error.clone(),
-            attempt: ending.attempt,
-            handled: ending.handled,
-            fired: ending.fired.clone(),
-            list: place.list,
-            rule: place.rule,
-            action: place.action,
-        });
+        self.settle_item(&ending);
+        Ok(())
     }
 
     /// Asks for the next call of a run or an iteration.
@@ -402,6 +379,29 @@ impl<'a> Turn<'a> {
         self.fail_from_item(failure);
         self.fail(ending.clone(), error)
     }
+}
+
+/// Remembers where the rules go on once the call of one of them was answered.
+pub(super) fn suspend(
+    ending: &mut Ending,
+    view: &View<'_>,
+    name: &str,
+    response: &Payload,
+    place: super::rules::Place,
+) {
+    let asked = view.occasion.as_ref().map(|occasion| occasion.name.to_owned());
+    ending.unit.then = Some(Continuation {
+        event: name.to_owned(),
+        alias: asked.filter(|asked| asked != name),
+        response: response.clone(),
+        error: ending.error.clone(),
+        attempt: ending.attempt,
+        handled: ending.handled,
+        fired: ending.fired.clone(),
+        list: place.list,
+        rule: place.rule,
+        action: place.action,
+    });
 }
 
 /// Whether a failed save leaves its step alone (decision D34).

@@ -124,11 +124,11 @@ impl View<'_> {
         if answered && !empty {
             context.set_response("response", &occasion.response);
             context.set_response("this", &occasion.response);
-            match &self.output {
-                Some(output) => context.set_value("output", output),
-                None => context.set_response("output", &occasion.response),
-            }
+            context.set_response("output", &occasion.response);
             context.set_response("result", self.result.as_ref().unwrap_or(&occasion.response));
+        }
+        if let Some(output) = &self.output {
+            context.set_value("output", output);
         }
         if let Some(error) = &occasion.error {
             context.set_value("error", &error_value(error));

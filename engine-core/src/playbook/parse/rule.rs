@@ -159,7 +159,7 @@ impl Reader<'_> {
             "retry" => Action::Retry(self.retry(entry)),
             "fail" => Action::Fail(self.value(&entry.value, Inside::Data)),
             "skip" => Action::Skip(self.value(&entry.value, Inside::Data)),
-            _ => return self.inline_task(entry).map(Action::Task),
+            _ => return self.inline_task(entry).map(Box::new).map(Action::Task),
         })
     }
 
