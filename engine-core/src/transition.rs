@@ -7,6 +7,7 @@ mod collection;
 mod enter;
 mod execution;
 mod exit;
+mod finish;
 mod frames;
 pub mod retry;
 mod rules;

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::collection::watches_items;
-use super::execution::{lost, settle};
+use super::execution::settle;
+use super::finish::lost;
 use super::rules::{self, Effect, Fired};
 use super::view::{Item, Occasion, View};
 use super::{Needs, Trouble, Turn};
