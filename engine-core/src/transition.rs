@@ -18,6 +18,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use self::frames::{Issued, frame_command};
@@ -26,7 +27,7 @@ use crate::event::{Envelope, Fact, IgnoreReason, Input, ToolFailure};
 use crate::ids::{AggregateKey, EventId, InputId};
 use crate::limits::{ENTRY_INLINE_BYTES_MAX, INLINE_BYTES_MAX, STATE_VALUE_BYTES_MAX};
 use crate::payload::{Blob, Payload};
-use crate::playbook::Playbook;
+use crate::playbook::{Playbook, PlaybookRef};
 use crate::project::event_span;
 use crate::state::execution::is_small;
 use crate::state::{At, State};
@@ -45,6 +46,10 @@ pub struct Moment<'a> {
     pub at_ms: i64,
     /// The id of its first expanded event.
     pub event_id: i64,
+    /// 128 bits that nobody can guess: what tokens of this decision are derived from.
+    pub nonce: u128,
+    /// The newest versions of the paths that the decision asked for; none where there is none.
+    pub playbooks: &'a BTreeMap<String, Option<PlaybookRef>>,
 }
 
 /// What a batch of inputs causes.
@@ -60,9 +65,28 @@ pub struct Transition {
     pub ignored: Vec<(InputId, IgnoreReason)>,
 }
 
-/// The values that must be loaded before the decision can be made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Needs(pub Vec<Payload>);
+/// What must be known before the decision can be made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Needs {
+    /// Values to load.
+    pub payloads: Vec<Payload>,
+    /// Paths whose newest playbook versions are asked for: [`Moment::playbooks`].
+    pub paths: Vec<String>,
+}
+
+impl From<Vec<Payload>> for Needs {
+    fn from(payloads: Vec<Payload>) -> Self {
+        Self { payloads, paths: Vec::new() }
+    }
+}
+
+impl Needs {
+    /// The newest version of a path.
+    #[must_use]
+    pub fn path(path: String) -> Self {
+        Self { payloads: Vec::new(), paths: vec![path] }
+    }
+}
 
 /// Decides what follows from `inputs`, in their order.
 ///
@@ -91,6 +115,8 @@ pub fn transition(
 pub(crate) enum Trouble {
     /// Load these first.
     Needs(Vec<Payload>),
+    /// Find the newest version of this path first.
+    Path(String),
     /// The playbook cannot say what comes next.
     Failed(ToolFailure),
 }

@@ -165,7 +165,7 @@ fn filtered(
             Ok(true) => kept.push(item),
             Ok(false) => {}
             Err(error) => match Trouble::template("`loop.where`", error) {
-                needs @ Trouble::Needs(_) => return Err(needs),
+                needs @ (Trouble::Needs(_) | Trouble::Path(_)) => return Err(needs),
                 Trouble::Failed(_) => {}
             },
         }
@@ -188,7 +188,7 @@ fn sorted(
         let found = match expression(key, &view.context()) {
             Ok(payload) => payload.inline().cloned().unwrap_or(Value::Null),
             Err(error) => match Trouble::template("`loop.order_by`", error) {
-                needs @ Trouble::Needs(_) => return Err(needs),
+                needs @ (Trouble::Needs(_) | Trouble::Path(_)) => return Err(needs),
                 Trouble::Failed(_) => Value::Null,
             },
         };

@@ -32,7 +32,8 @@ pub(super) fn settle<T>(result: Result<T, Trouble>) -> Result<Result<T, ToolFail
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(Trouble::Failed(failure)) => Ok(Err(failure)),
-        Err(Trouble::Needs(payloads)) => Err(Needs(payloads)),
+        Err(Trouble::Needs(payloads)) => Err(Needs::from(payloads)),
+        Err(Trouble::Path(path)) => Err(Needs::path(path)),
     }
 }
 
