@@ -3,16 +3,22 @@
 //! Pure and total: the same arguments give the same bytes. A decision that touches a value which is
 //! elsewhere ends in [`Needs`]; the caller loads it and asks again.
 
+#[allow(dead_code, reason = "the calls of units are what calls it")]
+mod child;
 mod collection;
 mod enter;
 mod execution;
 mod exit;
 mod finish;
 mod frames;
+#[allow(dead_code, reason = "the calls of units are what calls it")]
+mod own;
 pub mod retry;
 mod rules;
 mod settings;
 mod view;
+#[allow(dead_code, reason = "the calls of units are what calls it")]
+mod wait;
 mod workload;
 
 #[cfg(test)]
@@ -152,13 +158,16 @@ pub(crate) struct Turn<'a> {
     inline_bytes: usize,
     ignored: Vec<(InputId, IgnoreReason)>,
     loaded: Arc<Loaded>,
+    /// Whether the answer at hand came from outside, not from a timer.
+    is_callback: bool,
 }
 
 impl<'a> Turn<'a> {
     fn begin(moment: Moment<'a>, state: Option<State>, loaded: &Arc<Loaded>) -> Self {
         let (facts, blobs, ignored) = (Vec::new(), Vec::new(), Vec::new());
         let (inline_bytes, loaded) = (0, Arc::clone(loaded));
-        Self { moment, state, facts, blobs, inline_bytes, ignored, loaded }
+        let is_callback = false;
+        Self { moment, state, facts, blobs, inline_bytes, ignored, loaded, is_callback }
     }
 
     fn finish(self, inputs: u64) -> Option<Transition> {

@@ -50,6 +50,9 @@ pub struct Unit {
     /// Unix milliseconds that the call waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<i64>,
+    /// Unix milliseconds since when it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
     /// What a callback must present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -117,6 +120,7 @@ impl Default for Unit {
             then: None,
             child: None,
             until_ms: None,
+            since_ms: None,
             token: None,
         }
     }

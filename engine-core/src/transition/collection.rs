@@ -46,6 +46,7 @@ impl<'a> Turn<'a> {
             scope,
             heard: 0,
             note,
+            depth: self.depth(),
         };
         let execution_id = self.moment.key.execution_id();
         let key = AggregateKey::Loop { execution_id, step: step.name.clone(), event_id: run };

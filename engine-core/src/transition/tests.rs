@@ -1,5 +1,7 @@
 //! The decisions, asked through the front door: a playbook, an answering tool, the log that follows.
 
+mod own;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
