@@ -164,6 +164,9 @@ pub struct LoopOpen {
     /// What a person should know about the collection, such as that it was null.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
+    /// Executions above its own: a child of an iteration is one deeper.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub depth: u32,
 }
 
 /// What a loop tells its execution, in an order that it numbers.
@@ -595,6 +598,11 @@ pub enum IgnoreReason {
 
 fn first() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+pub(crate) fn is_zero(depth: &u32) -> bool {
+    *depth == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
