@@ -75,7 +75,7 @@ impl Playbook {
     pub fn analysed(mut self) -> Self {
         for step in &mut self.steps {
             step.retries = retries::rules_of(step);
-            step.names = names::of_step(step);
+            step.names = names::of_step(step, &self.workbook);
         }
         self
     }
