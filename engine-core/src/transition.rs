@@ -3,7 +3,7 @@
 //! Pure and total: the same arguments give the same bytes. A decision that touches a value which is
 //! elsewhere ends in [`Needs`]; the caller loads it and asks again.
 
-#[allow(dead_code, reason = "the calls of units are what calls it")]
+mod admit;
 mod child;
 mod collection;
 mod enter;
@@ -11,13 +11,15 @@ mod execution;
 mod exit;
 mod finish;
 mod frames;
+mod join;
 #[allow(dead_code, reason = "the calls of units are what calls it")]
 mod own;
+mod pending;
 pub mod retry;
 mod rules;
 mod settings;
+mod timer;
 mod view;
-#[allow(dead_code, reason = "the calls of units are what calls it")]
 mod wait;
 mod workload;
 
@@ -28,6 +30,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use self::frames::{Issued, frame_command};
+pub(crate) use self::own::{PLAYBOOK, WAIT, taken};
+pub(crate) use self::pending::failed_outcome;
+pub(crate) use self::timer::timer_id;
 
 use crate::event::{Envelope, Fact, IgnoreReason, Input, ToolFailure};
 use crate::ids::{AggregateKey, EventId, InputId};
@@ -198,13 +203,18 @@ impl<'a> Turn<'a> {
                 Ok(None)
             }
             (Input::Start(_) | Input::LoopOpen(_), Some(_)) => Ok(Some(IgnoreReason::Duplicate)),
+            (Input::Answer(answer), Some(true)) if self.is_timer(answer) => self.timer_rang(answer),
             (Input::Answer(answer), Some(true)) => self.answered(answer),
             (Input::Answer(answer), Some(false)) => self.frame_answered(answer),
             (Input::LoopSignal(signal), Some(true)) => self.signalled(signal),
             (Input::Cancel { reason }, Some(true)) => Ok(self.cancel(reason)),
-            (Input::Cancel { reason }, Some(false)) => Ok(self.stop_loop(reason)),
+            (Input::Cancel { reason }, Some(false)) => self.cancel_loop(reason),
             (Input::Tick, Some(true)) => self.execution_tick().map(|()| None),
-            (Input::Tick, Some(false)) => self.loop_tick().map(|()| None),
+            (Input::Tick, Some(false)) => {
+                self.expire_calls().and_then(|()| self.loop_tick()).map(|()| None)
+            }
+            (Input::Callback { token, data }, Some(true)) => self.called_back(token, data),
+            (Input::Callback { token, data }, Some(false)) => self.item_called_back(token, data),
             (Input::Resume, _) => Ok(None),
             _ => Ok(Some(IgnoreReason::Unknown)),
         };
