@@ -7,29 +7,29 @@
 //! 6. for inputs that were delivered before, send again what their entries left pending, judged by the
 //!    state after the last read. Only then may the caller acknowledge.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod again;
+mod outbox;
+mod wanted;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::debug;
 
-use crate::command::Command;
-use crate::event::{
-    Closing, Entry, Envelope, Fact, IgnoreReason, Input, LoopOpen, LoopSignal, Signal, Status,
-};
-use crate::ids::{AggregateKey, EventId, ExecutionId, InputId, snowflake_floor};
+pub use self::outbox::{Outbox, outbox};
+use self::outbox::{still_pending, unwanted};
+
+use crate::event::{Entry, Envelope, Fact, IgnoreReason, Input, Parent, Status};
+use crate::ids::{AggregateKey, EventId, InputId, snowflake_floor};
 use crate::limits::{
     CACHED_AGGREGATES_MAX, COMMIT_ATTEMPTS_MAX, LOADED_VALUES_MAX, LOADS_MAX, REDRIVE_ENTRIES,
 };
 use crate::load::{Readers, load};
-use crate::payload::{LoopSummary, Payload};
 use crate::playbook::{Playbook, PlaybookRef};
 use crate::ports::{PortError, PortErrorKind, Ports, Tail};
-use crate::state::{LoopState, State, Waits};
+use crate::state::State;
 use crate::template::Loaded;
-use crate::transition::{Issued, Moment, Needs, Transition, frame_command, transition};
-
-/// Entries read at a time when the signals of a loop are sent again.
-const SIGNAL_PAGE_ENTRIES: usize = 256;
+use crate::transition::{Moment, Needs, Transition, transition};
 
 /// Aggregates of one execution that have event ids of their own in one millisecond.
 const EVENT_ID_SHARDS: i64 = 1 << 5;
@@ -122,10 +122,10 @@ impl Driver {
                     continue;
                 }
                 handled.seq = Some(seq);
-                if seq > 1 || self.is_wanted(&key).await? {
+                if seq > 1 || self.is_wanted(&key, &inputs).await? {
                     self.send(outbox(&entry)).await?;
                 } else {
-                    // Its execution ended meanwhile, and its order to stop may have come too early.
+                    // Who asked for it ended meanwhile, and the order to stop may have come too early.
                     self.send(Outbox { envelopes: vec![unwanted(&key)], ..Outbox::default() })
                         .await?;
                 }
@@ -144,7 +144,7 @@ impl Driver {
         inputs: &[Envelope],
     ) -> Result<Option<Decided>, DriverError> {
         let state = tail.map(|tail| &tail.state);
-        if state.is_none() && !self.is_wanted(key).await? {
+        if state.is_none() && !self.is_wanted(key, inputs).await? {
             return Ok(None);
         }
         let Some(reference) = state.map(playbook_of).or_else(|| begins(inputs)) else {
@@ -180,40 +180,6 @@ impl Driver {
             }
         }
         Err(DriverError::Loads(key.clone()))
-    }
-
-    /// Whether something may begin under `key`: an execution always, a loop while its run waits for it.
-    ///
-    /// Asked before and after the first commit of a loop: an execution that stops in between has sent its
-    /// order to stop either after that commit, or the second look sees it.
-    async fn is_wanted(&self, key: &AggregateKey) -> Result<bool, DriverError> {
-        let execution = key.execution();
-        if *key == execution {
-            return Ok(true);
-        }
-        Ok(match self.ports.store.tail(&execution).await? {
-            Some(Tail { state: State::Execution(state), .. }) => {
-                state.failure.is_none() && state.run_of_loop(key).is_some()
-            }
-            _ => false,
-        })
-    }
-
-    /// Tells a failing execution that a loop it waits for will never begin.
-    async fn decline(&self, key: &AggregateKey, inputs: &[Envelope]) -> Result<(), DriverError> {
-        let asked = inputs.iter().find_map(|envelope| match &envelope.input {
-            Input::LoopOpen(open) => Some(open.collection_size),
-            _ => None,
-        });
-        let Some(skipped) = asked else { return Ok(()) };
-        match self.ports.store.tail(&key.execution()).await? {
-            Some(Tail { state: State::Execution(state), .. })
-                if state.run_of_loop(key).is_some() =>
-            {
-                Ok(self.ports.events.send(&[never_began(key, skipped)]).await?)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Commits; whether the entry is now in the log. A call without a clear answer is looked up.
@@ -259,7 +225,9 @@ impl Driver {
             Input::LoopOpen(open) if mine != Some(1) => Some(open.heard),
             _ => None,
         });
-        if again.is_empty() && !ticks && heard.is_none() {
+        let asked: Vec<&Parent> = batch.iter().filter_map(asking).collect();
+        let asked = if mine == Some(1) { asked.get(1..).unwrap_or_default() } else { &asked[..] };
+        if again.is_empty() && !ticks && heard.is_none() && asked.is_empty() {
             return Ok(());
         }
         let Some(tail) = self.ports.store.tail(key).await? else { return Ok(()) };
@@ -274,103 +242,16 @@ impl Driver {
             }
         }
         if ticks {
-            self.open_again(&tail.state).await?;
+            self.ask_again(key, &tail.state).await?;
             self.stop_again(key, &tail.state).await?;
+        }
+        for parent in asked {
+            self.tell_asking(key, &tail, parent).await?;
         }
         if let Some(heard) = heard {
             self.signal_again(key, heard).await?;
         }
         Ok(())
-    }
-
-    /// Asks again for the loops that an execution waits for: the message, or their answer, may be lost.
-    async fn open_again(&self, state: &State) -> Result<(), DriverError> {
-        let State::Execution(state) = state else { return Ok(()) };
-        for run in state.runs.values() {
-            let Waits::Loop { key, issued_seq, heard, .. } = &run.waits else { continue };
-            let found = self.ports.store.entries(&key.execution(), *issued_seq, 1).await?;
-            let facts = found.iter().flat_map(|entry| &entry.facts);
-            let open = facts.filter_map(|fact| match fact {
-                Fact::LoopRequested { key: of, open, .. } if of == key => Some(open),
-                _ => None,
-            });
-            let envelopes: Vec<Envelope> = open
-                .map(|open| opening(key, LoopOpen { heard: *heard, ..(**open).clone() }))
-                .collect();
-            self.ports.events.send(&envelopes).await?;
-        }
-        Ok(())
-    }
-
-    /// Stops a loop that nobody wants any more: the order to stop may be lost.
-    async fn stop_again(&self, key: &AggregateKey, state: &State) -> Result<(), DriverError> {
-        match state {
-            State::Loop(state) if !state.stopped && !state.closed => {
-                if !self.is_wanted(key).await? {
-                    self.ports.events.send(&[unwanted(key)]).await?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Sends a loop's signals above number `heard` again.
-    async fn signal_again(&self, key: &AggregateKey, heard: u64) -> Result<(), DriverError> {
-        let mut from = 1;
-        loop {
-            let entries = self.ports.store.entries(key, from, SIGNAL_PAGE_ENTRIES).await?;
-            let facts = entries.iter().flat_map(|entry| &entry.facts);
-            let signals = facts.filter(
-                |fact| matches!(fact, Fact::SignalSent { signal } if signal.number > heard),
-            );
-            let envelopes: Vec<Envelope> = signals.filter_map(|fact| message(key, fact)).collect();
-            if !envelopes.is_empty() {
-                self.ports.events.send(&envelopes).await?;
-            }
-            match entries.last() {
-                Some(last) if entries.len() == SIGNAL_PAGE_ENTRIES => from = last.seq + 1,
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    /// Sends everything again that an execution has pending, after its queues were lost.
-    ///
-    /// Returns how the execution stands; none if there is no such execution.
-    ///
-    /// # Errors
-    /// Those of the ports.
-    pub async fn resume(&self, execution_id: ExecutionId) -> Result<Option<Status>, DriverError> {
-        let key = AggregateKey::Execution(execution_id);
-        let Some(Tail { state: State::Execution(state), .. }) = self.ports.store.tail(&key).await?
-        else {
-            return Ok(None);
-        };
-        // Several runs may wait for commands of one entry; it is sent once.
-        let mut issuing = BTreeSet::new();
-        for run in state.runs.values() {
-            match &run.waits {
-                Waits::Command { issued_seq, .. } => {
-                    issuing.insert(*issued_seq);
-                }
-                Waits::Loop { key: of, .. } => {
-                    if let Some(tail) = self.ports.store.tail(of).await? {
-                        let commands = frames(of, &tail.state);
-                        self.send(Outbox { commands, ..Outbox::default() }).await?;
-                    }
-                }
-                Waits::Nothing => {}
-            }
-        }
-        for seq in issuing {
-            for entry in &self.ports.store.entries(&key, seq, 1).await? {
-                let state = State::Execution(state.clone());
-                self.send(still_pending(outbox(entry), &state)).await?;
-            }
-        }
-        self.open_again(&State::Execution(state.clone())).await?;
-        Ok(Some(state.status))
     }
 
     fn recall(&self, key: &AggregateKey) -> Arc<Loaded> {
@@ -401,122 +282,6 @@ struct Decided {
     event_id: i64,
 }
 
-/// What an entry causes elsewhere.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outbox {
-    /// For workers.
-    pub commands: Vec<Command>,
-    /// For other aggregates.
-    pub envelopes: Vec<Envelope>,
-}
-
-/// What an entry causes elsewhere: it follows from the facts, so that it need not be stored.
-#[must_use]
-pub fn outbox(entry: &Entry) -> Outbox {
-    let mut outbox = Outbox::default();
-    for fact in &entry.facts {
-        match (fact, &entry.state) {
-            (Fact::CommandIssued { command, unit, .. }, _) => {
-                // A unit is plain data: it always has a JSON form.
-                let json = |unit| serde_json::to_value(unit).unwrap_or_default();
-                let unit = unit.as_deref().map(json).map(Payload::Inline);
-                outbox.commands.push(Command { unit, ..(**command).clone() });
-            }
-            (fact @ Fact::FrameIssued { .. }, State::Loop(state)) => {
-                outbox.commands.extend(frame_of(&entry.key, state, fact));
-            }
-            _ => outbox.envelopes.extend(message(&entry.key, fact)),
-        }
-    }
-    outbox
-}
-
-/// The command of a frame that a fact sent out.
-fn frame_of(key: &AggregateKey, state: &LoopState, fact: &Fact) -> Option<Command> {
-    let Fact::FrameIssued {
-        first, len, attempt, not_before_ms, tool_kind, call, site, unit, ..
-    } = fact
-    else {
-        return None;
-    };
-    let frame = Issued {
-        first: *first,
-        len: *len,
-        attempt: *attempt,
-        not_before_ms: *not_before_ms,
-        call: *call,
-        site: *site,
-        tool_kind: tool_kind.clone(),
-        unit: unit.clone(),
-    };
-    Some(frame_command(key, state, &frame))
-}
-
-/// The message that a fact causes.
-fn message(key: &AggregateKey, fact: &Fact) -> Option<Envelope> {
-    match fact {
-        Fact::LoopRequested { key, open, .. } => Some(opening(key, (**open).clone())),
-        Fact::SignalSent { signal } => Some(Envelope {
-            id: InputId(format!("{key}:signal:{}", signal.number)),
-            to: key.execution(),
-            input: Input::LoopSignal(signal.clone()),
-        }),
-        Fact::StopSent { key, reason } => Some(Envelope {
-            id: InputId(format!("{key}:stop")),
-            to: key.clone(),
-            input: Input::Cancel { reason: reason.clone() },
-        }),
-        _ => None,
-    }
-}
-
-fn opening(key: &AggregateKey, open: LoopOpen) -> Envelope {
-    let id = InputId(format!("{key}:open"));
-    Envelope { id, to: key.clone(), input: Input::LoopOpen(Box::new(open)) }
-}
-
-fn unwanted(key: &AggregateKey) -> Envelope {
-    let reason = "the execution ended before the loop began".to_owned();
-    let id = InputId(format!("{key}:unwanted"));
-    Envelope { id, to: key.clone(), input: Input::Cancel { reason } }
-}
-
-/// The first and last signal of a loop that has no log.
-fn never_began(key: &AggregateKey, skipped: u64) -> Envelope {
-    let summary = LoopSummary { key: key.clone(), total: 0, failed: 0 };
-    let closing = Closing { summary, errors: Vec::new(), handled: 0, skipped };
-    let signal = LoopSignal { from: key.clone(), number: 1, signal: Signal::Closed(closing) };
-    let id = InputId(format!("{key}:declined"));
-    Envelope { id, to: key.execution(), input: Input::LoopSignal(signal) }
-}
-
-/// What of an outbox is still awaited; messages always are, for their receivers know copies.
-fn still_pending(outbox: Outbox, state: &State) -> Outbox {
-    let Outbox { mut commands, envelopes } = outbox;
-    commands.retain(|command| match state {
-        State::Execution(state) => state
-            .run_of_command(&command.id)
-            .is_some_and(|(_, _, attempt)| attempt == command.attempt),
-        State::Loop(state) => state.pending.iter().any(|frame| {
-            let first = command.frame.as_ref().map(|frame| frame.first);
-            Some(frame.first) == first && frame.attempt == command.attempt
-        }),
-    });
-    Outbox { commands, envelopes }
-}
-
-/// The commands of all frames that a loop has out.
-fn frames(key: &AggregateKey, state: &State) -> Vec<Command> {
-    let State::Loop(state) = state else { return Vec::new() };
-    let frames = state.pending.iter().map(|frame| {
-        let (first, len, attempt) = (frame.first, frame.len, frame.attempt);
-        let not_before_ms = state.not_before_ms(frame);
-        let plain = Issued::plain(first, len, attempt, state.tool_kind.clone());
-        frame_command(key, state, &Issued { not_before_ms, ..plain })
-    });
-    frames.collect()
-}
-
 /// The first event id of an aggregate in a millisecond: its own share of the ids of that time, so that an
 /// execution and its loops do not give one id twice.
 fn first_id(key: &AggregateKey, at_ms: i64) -> i64 {
@@ -538,6 +303,14 @@ fn is_over(state: &State) -> bool {
     match state {
         State::Execution(state) => state.status != Status::Running,
         State::Loop(state) => state.closed,
+    }
+}
+
+/// The call that asks for a child execution.
+fn asking(delivery: &Delivery) -> Option<&Parent> {
+    match &delivery.envelope.input {
+        Input::Start(start) => start.parent.as_ref(),
+        _ => None,
     }
 }
 

@@ -487,6 +487,11 @@ pub enum Fact {
         /// Why.
         failure: Failure,
     },
+    /// The execution that waits for this one is told how it ends; an [`Input::Answer`] goes out.
+    ParentAnswered {
+        /// `{status, execution_id, result}`, or why it failed.
+        outcome: Box<Outcome>,
+    },
     /// The execution ended.
     Finished {
         /// How.

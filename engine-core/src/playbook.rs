@@ -10,6 +10,8 @@ pub mod schema;
 pub mod sink;
 pub mod support;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -80,6 +82,25 @@ impl Playbook {
         self
     }
 
+    /// Whether a run of the step `from` may lead, over any number of steps, to an entry into `to`.
+    #[must_use]
+    pub fn reaches(&self, from: &StepName, to: &StepName) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![from.as_str()];
+        while let Some(name) = open.pop() {
+            let found = self.steps.iter().find(|step| step.name.as_str() == name);
+            for target in found.into_iter().flat_map(Step::targets) {
+                if target == to.as_str() {
+                    return true;
+                }
+                if seen.insert(target) {
+                    open.push(target);
+                }
+            }
+        }
+        false
+    }
+
     /// The step of that name.
     #[must_use]
     pub fn step(&self, name: &StepName) -> Option<&Step> {
@@ -148,6 +169,17 @@ impl Step {
     #[must_use]
     pub fn kind(&self) -> &str {
         self.tool.as_ref().map_or("noop", |tool| tool.kind.as_str())
+    }
+
+    /// The steps that a run of this one may enter: by `next` and by its rules.
+    fn targets(&self) -> impl Iterator<Item = &str> {
+        let actions = self.retries.iter().chain(&self.rules).flat_map(|rule| &rule.actions);
+        let routed = actions.flat_map(|action| match action {
+            Action::Next(targets) => targets.iter().map(|target| target.step.as_str()).collect(),
+            Action::Call(call) => call.get("step").and_then(Value::as_str).into_iter().collect(),
+            _ => Vec::new(),
+        });
+        self.next.targets.iter().map(|target| target.step.as_str()).chain(routed)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure and total: the same arguments give the same bytes. A decision that touches a value which is
 //! elsewhere ends in [`Needs`]; the caller loads it and asks again.
 
+mod admit;
 mod child;
 mod collection;
 mod enter;
@@ -11,19 +12,20 @@ mod exit;
 mod finish;
 mod frames;
 mod items;
-mod pages;
-mod policy;
-
+mod join;
 mod own;
+mod pages;
+mod pending;
+mod policy;
 pub mod retry;
 mod rules;
 mod set;
 mod settings;
+mod timer;
 mod unit;
 mod view;
-mod ways;
-
 mod wait;
+mod ways;
 mod workload;
 
 #[cfg(test)]
@@ -33,6 +35,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use self::frames::{Issued, frame_command};
+pub(crate) use self::own::{PLAYBOOK, WAIT, taken};
+pub(crate) use self::pending::failed_outcome;
+pub(crate) use self::timer::timer_id;
 
 use crate::event::{Envelope, Fact, IgnoreReason, Input, ToolFailure};
 use crate::ids::{AggregateKey, EventId, InputId};
@@ -200,13 +205,18 @@ impl<'a> Turn<'a> {
             (Input::Start(start), None) => self.start(start).map(|()| None),
             (Input::LoopOpen(open), None) => self.open_loop(open).map(|()| None),
             (Input::Start(_) | Input::LoopOpen(_), Some(_)) => Ok(Some(IgnoreReason::Duplicate)),
+            (Input::Answer(answer), Some(true)) if self.is_timer(answer) => self.timer_rang(answer),
             (Input::Answer(answer), Some(true)) => self.answered(answer),
             (Input::Answer(answer), Some(false)) => self.frame_answered(answer),
             (Input::LoopSignal(signal), Some(true)) => self.signalled(signal),
             (Input::Cancel { reason }, Some(true)) => Ok(self.cancel(reason)),
-            (Input::Cancel { reason }, Some(false)) => Ok(self.stop_loop(reason)),
+            (Input::Cancel { reason }, Some(false)) => self.cancel_loop(reason),
             (Input::Tick, Some(true)) => self.execution_tick().map(|()| None),
-            (Input::Tick, Some(false)) => self.loop_tick().map(|()| None),
+            (Input::Tick, Some(false)) => {
+                self.expire_calls().and_then(|()| self.loop_tick()).map(|()| None)
+            }
+            (Input::Callback { token, data }, Some(true)) => self.called_back(token, data),
+            (Input::Callback { token, data }, Some(false)) => self.item_called_back(token, data),
             (Input::Resume, _) => Ok(None),
             _ => Ok(Some(IgnoreReason::Unknown)),
         };

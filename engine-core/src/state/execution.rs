@@ -329,11 +329,16 @@ impl ExecutionState {
 
     fn exit(&mut self, run: EventId, step: &StepName, status: Status, result: Payload) {
         self.runs.remove(&run);
-        self.last = Some(step.clone());
         let rank = self.finished + 1;
+        let skipped = status == Status::Skipped;
         let state = self.step(step);
         state.status = status;
-        state.result = Some(result);
+        // A step that did not run left nothing: neither a result, nor that of the execution.
+        if !skipped {
+            state.result = Some(result);
+            self.last = Some(step.clone());
+        }
+        let state = self.step(step);
         if state.order == 0 {
             state.order = rank;
             self.finished = rank;

@@ -1,17 +1,22 @@
 //! `playbook`: another playbook's execution as one call of this one.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::own::{Arranged, Origin};
+use super::own::{Arranged, Origin, PLAYBOOK};
+use super::pending::failed_outcome;
 use super::settings::duration_ms;
 use super::view::View;
-use super::{Trouble, Turn};
-use crate::event::{Parent, Start};
-use crate::ids::{ExecutionId, snowflake_floor};
-use crate::limits::{
-    CHILD_PAYLOAD_BYTES_MAX, CHILD_TIMEOUT_MS_DEFAULT, PLAYBOOK_DEPTH_MAX, WAIT_MS_MAX,
+use super::{Needs, Trouble, Turn};
+use crate::event::{Answer, Fact, Failure, Outcome, Parent, Start, Status, ToolFailure};
+use crate::ids::{
+    AggregateKey, CommandId, ExecutionId, SNOWFLAKE_EPOCH_MS, SNOWFLAKE_LOW_BITS, StepName,
+    snowflake_floor,
 };
-use crate::payload::sha256;
+use crate::limits::{
+    ANSWER_BYTES_MAX, CHILD_PAYLOAD_BYTES_MAX, CHILD_TIMEOUT_MS_DEFAULT, ERROR_BYTES_MAX,
+    PLAYBOOK_DEPTH_MAX, WAIT_MS_MAX,
+};
+use crate::payload::{Payload, sha256};
 use crate::playbook::{PlaybookRef, Step, Tool};
 use crate::state::State;
 use crate::template::{Coerce, Context, render};
@@ -130,6 +135,125 @@ impl Turn<'_> {
     }
 }
 
+impl Turn<'_> {
+    /// What a waiting parent is told as the result of an execution that ended well; none if none waits.
+    ///
+    /// `{status, execution_id, result}`, where `result` is that of `return_step`, else of the last step.
+    /// A result that is too large to be copied, or that is put together only when somebody reads it (of a
+    /// loop, of pages), is told as it is: `.result` of it is itself in every template.
+    pub(super) fn result_for_parent(
+        &self,
+        last: &Payload,
+    ) -> Result<Option<Result<Payload, ToolFailure>>, Needs> {
+        let Some(state) = self.execution() else { return Ok(None) };
+        let Some(parent) = state.parent.as_ref().filter(|parent| parent.waits) else {
+            return Ok(None);
+        };
+        let result = match &parent.return_step {
+            None => last.clone(),
+            Some(name) if self.step_of(name).is_none() => {
+                return Ok(Some(Err(self.no_such_step(name))));
+            }
+            Some(name) => {
+                let found = state.steps.get(name).and_then(|step| step.result.clone());
+                found.unwrap_or(Payload::Inline(Value::Null))
+            }
+        };
+        let value = match &result {
+            Payload::Inline(value) => value.clone(),
+            Payload::Ref(reference) if reference.bytes > ANSWER_BYTES_MAX as u64 => {
+                return Ok(Some(Ok(result)));
+            }
+            Payload::Ref(_) | Payload::Log { .. } => match self.loaded.value(&result) {
+                Some(value) => (*value).clone(),
+                None => return Err(Needs::from(vec![result])),
+            },
+            Payload::Loop(_) | Payload::List(_) | Payload::Pages(_) => return Ok(Some(Ok(result))),
+        };
+        Ok(Some(Ok(self.told("completed", &value))))
+    }
+
+    fn told(&self, status: &str, result: &Value) -> Payload {
+        let execution_id = self.moment.key.execution_id();
+        Payload::Inline(json!({"status": status, "execution_id": execution_id, "result": result}))
+    }
+
+    fn no_such_step(&self, name: &StepName) -> ToolFailure {
+        let playbook = self.moment.playbook;
+        let steps: Vec<String> =
+            playbook.steps.iter().map(|step| format!("`{}`", step.name)).collect();
+        let message = format!(
+            "`return_step: {name}` is no step of playbook `{}`; it has {}",
+            playbook.reference.path,
+            steps.join(", ")
+        );
+        ToolFailure { kind: "PlaybookError".to_owned(), message, ..ToolFailure::default() }
+    }
+
+    /// The outcome of the parent's call; none if nobody waits.
+    pub(super) fn outcome_for_parent(
+        &self,
+        status: Status,
+        failure: Option<&Failure>,
+        told: Option<Result<Payload, ToolFailure>>,
+    ) -> Option<Outcome> {
+        let state = self.execution()?;
+        state.parent.as_ref().filter(|parent| parent.waits)?;
+        let name = match status {
+            Status::Completed => "completed",
+            Status::Cancelled => "cancelled",
+            Status::Failed | Status::Running | Status::Skipped => "failed",
+        };
+        let (result, error) = match told {
+            Some(Ok(result)) => (result, None),
+            Some(Err(error)) => (self.told(name, &Value::Null), Some(error)),
+            None => (self.told(name, &Value::Null), Some(self.failure_for_parent(status, failure))),
+        };
+        // An execution's id begins with the time of its request.
+        let id = self.moment.key.execution_id();
+        let started_ms = (id.0 >> SNOWFLAKE_LOW_BITS) + SNOWFLAKE_EPOCH_MS;
+        let took_ms = self.moment.at_ms.saturating_sub(started_ms);
+        let duration_ms = u64::try_from(took_ms).unwrap_or(0);
+        Some(Outcome { result, error, started_ms, duration_ms, output: String::new() })
+    }
+
+    fn failure_for_parent(&self, status: Status, failure: Option<&Failure>) -> ToolFailure {
+        let path = &self.moment.playbook.reference.path;
+        let id = self.moment.key.execution_id();
+        let (kind, verb) = match status {
+            Status::Cancelled => ("Cancelled", "was cancelled"),
+            _ => ("PlaybookError", "failed"),
+        };
+        let step = failure.and_then(|failure| failure.step.as_ref());
+        let place = step.map(|step| format!(" at step `{step}`")).unwrap_or_default();
+        let cause = failure.map(|failure| failure.error.message.as_str()).unwrap_or_default();
+        let text = format!("playbook `{path}` (execution {id}) {verb}{place}: {cause}");
+        let message = text[..text.floor_char_boundary(ERROR_BYTES_MAX)].to_owned();
+        ToolFailure { kind: kind.to_owned(), message, ..ToolFailure::default() }
+    }
+
+    /// Stops a child that took too long; the answer that its call gets instead of the child's.
+    pub(super) fn child_overdue(
+        &mut self,
+        command_id: CommandId,
+        attempt: u32,
+        child: ExecutionId,
+    ) -> Answer {
+        let (key, reason) = (AggregateKey::Execution(child), "its call timed out".to_owned());
+        self.record(Fact::StopSent { key, reason });
+        let error = ToolFailure {
+            kind: "TimeoutError".to_owned(),
+            message: format!(
+                "execution {child} did not end within the `timeout` of its call; raise it, or look \
+                 at what the execution waits for"
+            ),
+            ..ToolFailure::default()
+        };
+        let outcomes = vec![failed_outcome(error)];
+        Answer { command_id, attempt, worker: PLAYBOOK.to_owned(), outcomes }
+    }
+}
+
 /// The tool of one call, and what names mean in it.
 struct Call<'a> {
     step: &'a Step,
@@ -188,7 +312,7 @@ impl Call<'_> {
         }
     }
 
-    fn return_step(&self) -> Result<Option<crate::ids::StepName>, Trouble> {
+    fn return_step(&self) -> Result<Option<StepName>, Trouble> {
         match self.value("return_step", Coerce::Never)? {
             None => Ok(None),
             Some(Value::String(name)) if name.is_empty() => Ok(None),

@@ -31,9 +31,20 @@ impl<'a> Turn<'a> {
         cause: Option<EventId>,
     ) -> Result<(), Needs> {
         let Some(step) = self.step_of(name) else { return Ok(()) };
-        if self.is_failing() {
+        if self.is_failing() || self.holds(step, &args, cause) {
             return Ok(());
         }
+        self.enter_now(step, args, cause)
+    }
+
+    /// Enters a step that waits for no other branch.
+    pub(super) fn enter_now(
+        &mut self,
+        step: &'a Step,
+        args: BTreeMap<String, Payload>,
+        cause: Option<EventId>,
+    ) -> Result<(), Needs> {
+        let name = &step.name;
         if let Some(error) = self.entry_limit(step) {
             let (line, step) = (step.position.line, Some(name.clone()));
             self.give_up(Failure { step, line, error, ..Failure::default() });
@@ -44,7 +55,7 @@ impl<'a> Turn<'a> {
         self.record(Fact::StepEntered { step: name.clone(), run, cause, args });
         let mut ending = Ending::new(run, name.clone());
         ending.unit.site = first_site(step);
-        if self.consult_on_entry(step, &mut ending)? {
+        if self.turns_away(step, run)? || self.consult_on_entry(step, &mut ending)? {
             return Ok(());
         }
         if step.repeat.is_some() {

@@ -86,6 +86,7 @@ impl<'a> Turn<'a> {
         if let Some(error) = failure {
             self.record(Fact::Failed { failure: Failure { error, ..Failure::default() } });
         } else {
+            self.set_timer()?;
             let args = workload::flat(&start.payload).into_iter();
             let args = args.map(|(name, value)| (name, Payload::Inline(value))).collect();
             self.enter(&entry, args, None)?;

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::exit::Ending;
 use super::{Needs, Turn};
-use crate::event::{Fact, Failure, IgnoreReason, Status, ToolFailure};
-use crate::ids::AggregateKey;
+use crate::event::{Fact, Failure, IgnoreReason, Outcome, Status, ToolFailure};
+use crate::ids::{AggregateKey, CommandId, EventId, ExecutionId, StepName};
 use crate::limits::{ATTEMPTS_MAX, TRANSITIONS_MAX};
 use crate::payload::Payload;
 use crate::state::Waits;
@@ -18,18 +18,22 @@ impl Turn<'_> {
         if !self.is_running() {
             return Some(IgnoreReason::Terminal);
         }
-        self.stop_loops(&format!("the execution was cancelled: {reason}"));
+        let told = format!("the execution was cancelled: {reason}");
+        for stop in self.stops() {
+            self.record(Fact::StopSent { key: stop, reason: told.clone() });
+        }
+        for (run, step, command_id) in self.open_commands() {
+            self.record(Fact::CommandCancelled { run, step, command_id });
+        }
         let error = ToolFailure {
             kind: "Cancelled".to_owned(),
             message: reason.to_owned(),
             ..ToolFailure::default()
         };
-        self.record(Fact::Finished {
-            status: Status::Cancelled,
-            final_step: self.execution().and_then(|state| state.last.clone()),
-            result: Payload::Inline(Value::Null),
-            failure: Some(Failure { error, ..Failure::default() }),
-        });
+        let failure = Some(Failure { error, ..Failure::default() });
+        let final_step = self.execution().and_then(|state| state.last.clone());
+        let result = Payload::Inline(Value::Null);
+        self.end(Ended { status: Status::Cancelled, final_step, result, failure }, None);
         None
     }
 
@@ -39,44 +43,71 @@ impl Turn<'_> {
             return;
         }
         self.record(Fact::Failed { failure });
-        self.stop_loops("the execution failed");
-    }
-
-    fn stop_loops(&mut self, reason: &str) {
-        let open = self.execution().map(|state| &state.runs).into_iter().flatten();
-        let keys: Vec<AggregateKey> = open
-            .filter_map(|(_, run)| match &run.waits {
-                Waits::Loop { key, .. } => Some(key.clone()),
-                _ => None,
-            })
-            .collect();
-        for key in keys {
-            self.record(Fact::StopSent { key, reason: reason.to_owned() });
+        let reason = "the execution failed";
+        for stop in self.stops() {
+            self.record(Fact::StopSent { key: stop, reason: reason.to_owned() });
+        }
+        // Nothing comes of waiting any longer, and nobody else would end these.
+        for (run, step) in self.idle_runs() {
+            self.record(Fact::StepExited {
+                run,
+                step,
+                status: Status::Failed,
+                result: Payload::Inline(Value::Null),
+                error: Some(stopped(reason)),
+            });
         }
     }
 
-    /// Issues commands again whose answer is overdue.
-    pub(super) fn execution_tick(&mut self) -> Result<(), Needs> {
-        let now_ms = self.moment.at_ms;
+    /// The loops and the child executions that open runs wait for.
+    fn stops(&self) -> Vec<AggregateKey> {
         let runs = self.execution().map(|state| &state.runs).into_iter().flatten();
-        let overdue: Vec<Ending> = runs
-            .filter_map(|(id, run)| match run.waits {
-                Waits::Command { attempt, deadline_ms, .. } if deadline_ms < now_ms => {
-                    let ending = Ending::failed(*id, run.step.clone(), attempt);
-                    let unit = run.unit.as_deref().cloned().unwrap_or_default();
-                    Some(Ending { unit, ..ending })
-                }
-                _ => None,
-            })
-            .collect();
-        for ending in overdue {
+        let stops = runs.filter_map(|(_, run)| match &run.waits {
+            Waits::Loop { key, .. } => Some(key.clone()),
+            Waits::Command { .. } => run.unit.as_ref()?.child.map(AggregateKey::Execution),
+            Waits::Nothing => None,
+        });
+        stops.collect()
+    }
+
+    /// The runs that only wait for a time or for somebody.
+    fn idle_runs(&self) -> Vec<(EventId, StepName)> {
+        let runs = self.execution().map(|state| &state.runs).into_iter().flatten();
+        let idle = runs.filter(|(_, run)| {
+            let waits = matches!(run.waits, Waits::Command { .. });
+            waits && run.unit.as_ref().is_some_and(|unit| unit.until_ms.is_some())
+        });
+        idle.map(|(id, run)| (*id, run.step.clone())).collect()
+    }
+
+    fn open_commands(&self) -> Vec<(EventId, StepName, CommandId)> {
+        let runs = self.execution().map(|state| &state.runs).into_iter().flatten();
+        let commands = runs.filter_map(|(run, open)| match &open.waits {
+            Waits::Command { id, .. } => Some((*run, open.step.clone(), id.clone())),
+            _ => None,
+        });
+        commands.collect()
+    }
+
+    /// Looks after commands whose answer is overdue, and after the time of the whole execution.
+    pub(super) fn execution_tick(&mut self) -> Result<(), Needs> {
+        if !self.is_running() {
+            return Ok(());
+        }
+        for late in self.overdue() {
+            let Late { command_id, ending } = late;
             let attempt = ending.attempt;
-            if attempt < ATTEMPTS_MAX && !self.is_failing() {
+            if let Some(child) = ending.unit.child {
+                self.give_child_up(command_id, attempt, child)?;
+            } else if (attempt < ATTEMPTS_MAX || ending.unit.until_ms.is_some())
+                && !self.is_failing()
+            {
                 self.issue_at(&ending, attempt + 1, 0)?;
             } else {
                 self.fail_run(&ending, lost(attempt))?;
             }
         }
+        self.run_out();
         if self.execution().is_some_and(|state| state.folded > TRANSITIONS_MAX) {
             let message = format!("more than {TRANSITIONS_MAX} inputs: this looks like a runaway");
             let error = ToolFailure { kind: "LimitError".into(), message, ..Default::default() };
@@ -85,10 +116,39 @@ impl Turn<'_> {
         self.quiesce()
     }
 
+    fn overdue(&self) -> Vec<Late> {
+        let now_ms = self.moment.at_ms;
+        let runs = self.execution().map(|state| &state.runs).into_iter().flatten();
+        let overdue = runs.filter_map(|(run, open)| match &open.waits {
+            Waits::Command { id, attempt, deadline_ms, .. } if *deadline_ms < now_ms => {
+                let mut ending = Ending::failed(*run, open.step.clone(), *attempt);
+                ending.unit = open.unit.as_deref().cloned().unwrap_or_default();
+                Some(Late { command_id: id.clone(), ending })
+            }
+            _ => None,
+        });
+        overdue.collect()
+    }
+
+    /// Ends the call of a child that took too long.
+    fn give_child_up(
+        &mut self,
+        command_id: CommandId,
+        attempt: u32,
+        child: ExecutionId,
+    ) -> Result<(), Needs> {
+        let answer = self.child_overdue(command_id, attempt, child);
+        self.answered(&answer).map(drop)
+    }
+
     /// Ends the execution when nothing is open.
     pub(super) fn quiesce(&mut self) -> Result<(), Needs> {
+        if !self.is_running() {
+            return Ok(());
+        }
+        self.release()?;
         let Some(state) = self.execution() else { return Ok(()) };
-        if state.status != Status::Running || !state.runs.is_empty() {
+        if !state.runs.is_empty() {
             return Ok(());
         }
         if let Some(last) = &self.moment.playbook.final_step
@@ -104,8 +164,45 @@ impl Turn<'_> {
         let result = result.and_then(|step| step.result.clone());
         let result = result.unwrap_or(Payload::Inline(Value::Null));
         let status = if failure.is_some() { Status::Failed } else { Status::Completed };
-        self.record(Fact::Finished { status, final_step, result, failure });
+        let told = match status {
+            Status::Completed => self.result_for_parent(&result)?,
+            _ => None,
+        };
+        self.end(Ended { status, final_step, result, failure }, told);
         Ok(())
+    }
+
+    /// Records the end, and tells whoever waits for it.
+    fn end(&mut self, ended: Ended, told: Option<Result<Payload, ToolFailure>>) {
+        let Ended { status, final_step, result, failure } = ended;
+        if let Some(outcome) = self.outcome_for_parent(status, failure.as_ref(), told) {
+            let outcome = Outcome { result: self.spill(outcome.result), ..outcome };
+            self.record(Fact::ParentAnswered { outcome: Box::new(outcome) });
+        }
+        self.record(Fact::Finished { status, final_step, result, failure });
+    }
+}
+
+/// How an execution ended.
+struct Ended {
+    status: Status,
+    final_step: Option<StepName>,
+    result: Payload,
+    failure: Option<Failure>,
+}
+
+/// A run whose answer is overdue.
+struct Late {
+    command_id: CommandId,
+    ending: Ending,
+}
+
+/// The failure of a call that was waiting when everything was stopped.
+pub(super) fn stopped(reason: &str) -> ToolFailure {
+    ToolFailure {
+        kind: "Cancelled".to_owned(),
+        message: format!("it does not wait any longer: {reason}"),
+        ..ToolFailure::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The decisions, asked through the front door: a playbook, an answering tool, the log that follows.
 
+mod ending;
 mod own;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,17 +32,30 @@ type Caller = fn(command: &Command, index: u64) -> Result<Value, &'static str>;
 /// Runs everything at once and in order, and keeps every entry.
 struct Bench {
     playbook: Playbook,
+    /// Playbooks that can be called.
+    others: BTreeMap<String, Playbook>,
     tool: Tool,
     caller: Option<Caller>,
     logs: BTreeMap<AggregateKey, Vec<Entry>>,
     blobs: BTreeMap<String, Value>,
     queue: VecDeque<Envelope>,
     commands: Vec<Command>,
+    /// Timers that have not rung.
+    timers: BTreeMap<i64, Vec<Command>>,
+    now_ms: i64,
     /// How often each answer arrives.
     copies: usize,
 }
 
 const ID: ExecutionId = ExecutionId(7);
+const BEGINNING_MS: i64 = 1_000_000;
+
+fn playbook(name: &str, workflow: &str) -> Playbook {
+    let head = format!("apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {{ name: {name} }}\n");
+    let parsed = parse(&format!("{head}{workflow}"));
+    let Some(playbook) = parsed.playbook else { panic!("{:#?}", parsed.diagnostics) };
+    playbook
+}
 
 mod units;
 
@@ -53,13 +67,26 @@ impl Bench {
     }
 
     fn begin(workflow: &str, payload: &Value, tool: Tool) -> Self {
-        let head = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: { name: t }\n";
-        let parsed = parse(&format!("{head}{workflow}"));
-        let Some(playbook) = parsed.playbook else { panic!("{:#?}", parsed.diagnostics) };
+        Self::begin_with(playbook("t", workflow), payload, tool)
+    }
+
+    fn begin_with(playbook: Playbook, payload: &Value, tool: Tool) -> Self {
         let (logs, blobs, commands) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let (queue, copies) = (VecDeque::new(), 1);
-        let caller = None;
-        let mut bench = Self { playbook, tool, caller, logs, blobs, queue, commands, copies };
+        let (queue, copies, timers) = (VecDeque::new(), 1, BTreeMap::new());
+        let (others, now_ms) = (BTreeMap::new(), BEGINNING_MS);
+        let mut bench = Self {
+            playbook,
+            others,
+            tool,
+            caller: None,
+            logs,
+            blobs,
+            queue,
+            commands,
+            timers,
+            now_ms,
+            copies,
+        };
         let payload = payload.as_object().cloned().unwrap_or_else(Map::new);
         let start = Start { playbook: bench.playbook.reference.clone(), payload, parent: None };
         let (id, to) = (InputId::from("start"), AggregateKey::Execution(ID));
@@ -67,10 +94,34 @@ impl Bench {
         bench
     }
 
+    /// Until nothing is left to do, not even to wait for.
     fn drain(&mut self) {
-        while let Some(envelope) = self.queue.pop_front() {
-            self.take(envelope);
+        loop {
+            while let Some(envelope) = self.queue.pop_front() {
+                self.take(envelope);
+            }
+            let Some((due_ms, commands)) = self.timers.pop_first() else { return };
+            self.now_ms = self.now_ms.max(due_ms);
+            for command in commands {
+                self.answer(&command);
+            }
         }
+    }
+
+    fn tell(&mut self, id: &str, to: AggregateKey, input: Input) {
+        self.queue.push_back(Envelope { id: id.into(), to, input });
+    }
+
+    /// The playbook that an aggregate runs.
+    fn runs(&self, before: Option<&State>, envelope: &Envelope) -> Playbook {
+        let path = match (before, &envelope.input) {
+            (Some(State::Execution(state)), _) => &state.playbook.path,
+            (Some(State::Loop(state)), _) => &state.playbook.path,
+            (None, Input::Start(start)) => &start.playbook.path,
+            (None, Input::LoopOpen(open)) => &open.playbook.path,
+            (None, _) => return self.playbook.clone(),
+        };
+        self.others.get(path).unwrap_or(&self.playbook).clone()
     }
 
     fn take(&mut self, envelope: Envelope) {
@@ -81,19 +132,32 @@ impl Bench {
         let event_id = log
             .last()
             .map_or(1, |entry| entry.event_id.0 + i64::try_from(event_span(&entry.facts)).unwrap());
-        let at_ms =
-            1_000_000 + i64::try_from(self.logs.values().map(Vec::len).sum::<usize>()).unwrap();
-        let (playbook, playbooks) = (&self.playbook, BTreeMap::new());
-        let moment =
-            Moment { playbook, key: &key, seq, at_ms, event_id, nonce: 0, playbooks: &playbooks };
+        self.now_ms += 1;
+        let at_ms = self.now_ms;
+        let playbook = self.runs(before.as_ref(), &envelope);
+        let mut playbooks = BTreeMap::new();
         let mut loaded = Arc::new(Loaded::default());
         let decided = loop {
+            let moment = Moment {
+                playbook: &playbook,
+                key: &key,
+                seq,
+                at_ms,
+                event_id,
+                nonce: 0,
+                playbooks: &playbooks,
+            };
             match transition(&moment, before.as_ref(), std::slice::from_ref(&envelope), &loaded) {
                 Ok(decided) => break decided,
-                Err(Needs { payloads, .. }) => {
+                Err(Needs { payloads, paths }) => {
                     for payload in payloads {
                         let value = self.load(&payload);
                         Arc::make_mut(&mut loaded).insert(&payload, &value);
+                    }
+                    for path in paths {
+                        let newest = self.others.get(&path);
+                        let newest = newest.map(|playbook| playbook.reference.clone());
+                        playbooks.insert(path, newest);
                     }
                 }
             }
@@ -116,7 +180,11 @@ impl Bench {
         self.logs.entry(key).or_default().push(entry);
         self.queue.extend(out.envelopes);
         for command in out.commands {
-            self.answer(&command);
+            if ["wait", "callback"].contains(&command.tool_kind.as_str()) {
+                self.timers.entry(command.not_before_ms).or_default().push(command.clone());
+            } else {
+                self.answer(&command);
+            }
             self.commands.push(command);
         }
     }
@@ -183,7 +251,11 @@ impl Bench {
     }
 
     fn state(&self) -> &crate::state::ExecutionState {
-        match &self.logs[&AggregateKey::Execution(ID)].last().unwrap().state {
+        self.state_of(ID)
+    }
+
+    fn state_of(&self, id: ExecutionId) -> &crate::state::ExecutionState {
+        match &self.logs[&AggregateKey::Execution(id)].last().unwrap().state {
             State::Execution(state) => state,
             State::Loop(_) => panic!("an execution was expected"),
         }

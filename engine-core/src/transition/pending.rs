@@ -1,0 +1,192 @@
+//! Calls of a loop's iterations that no worker answers: children that must stop, callbacks that arrive.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::finish::stopped;
+use super::own::CALLBACK;
+use super::{Needs, Turn};
+use crate::event::{Answer, Fact, IgnoreReason, Outcome, ToolFailure};
+use crate::ids::{AggregateKey, CommandId};
+use crate::payload::Payload;
+use crate::state::{LoopState, PendingFrame, State, Unit, Waits};
+
+impl Turn<'_> {
+    fn open_loop_state(&self) -> Option<&LoopState> {
+        match &self.state {
+            Some(State::Loop(state)) if !state.closed => Some(state),
+            _ => None,
+        }
+    }
+
+    /// What the iteration of a pending frame has done so far; none where one call is all.
+    pub(super) fn pending_unit(&self, frame: &PendingFrame) -> Result<Option<Unit>, Needs> {
+        let Some((seq, fact)) = frame.unit else { return Ok(None) };
+        let key = self.moment.key.clone();
+        let mut named = Payload::Log { key, seq, fact, item: 0 };
+        if seq == self.moment.seq {
+            // Of this very decision: no log has it yet.
+            let held = self.facts.get(fact as usize).and_then(|fact| fact.payload(0));
+            match held {
+                Some(Payload::Inline(value)) => return Ok(Unit::deserialize(value).ok()),
+                Some(elsewhere) => named = elsewhere.clone(),
+                None => return Ok(None),
+            }
+        }
+        match self.loaded.value(&named) {
+            Some(value) => Ok(Unit::deserialize(&*value).ok()),
+            None => Err(Needs::from(vec![named])),
+        }
+    }
+
+    /// Stops a loop on request.
+    pub(super) fn cancel_loop(&mut self, reason: &str) -> Result<Option<IgnoreReason>, Needs> {
+        if self.open_loop_state().is_some_and(|state| !state.stopped) {
+            self.stop_calls(reason)?;
+        }
+        Ok(self.stop_loop(reason))
+    }
+
+    /// Stops the children of a loop's iterations, and ends iterations that only wait.
+    ///
+    /// For a loop that is about to be stopped, or was stopped a moment ago.
+    pub(super) fn stop_calls(&mut self, reason: &str) -> Result<(), Needs> {
+        let frames = self.open_loop_state().map(|state| state.pending.clone());
+        for frame in frames.into_iter().flatten() {
+            let Some(unit) = self.pending_unit(&frame)? else { continue };
+            if let Some(child) = unit.child {
+                let key = AggregateKey::Execution(child);
+                self.record(Fact::StopSent { key, reason: reason.to_owned() });
+            } else if unit.until_ms.is_some() {
+                self.end_wait(&frame, &unit, reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an iteration that only waits: nobody else would.
+    fn end_wait(&mut self, frame: &PendingFrame, unit: &Unit, reason: &str) {
+        let (AggregateKey::Loop { event_id, .. }, Some(state)) =
+            (self.moment.key, self.open_loop_state())
+        else {
+            return;
+        };
+        let (step, index) = (state.step.clone(), frame.first);
+        let outcome = failed_outcome(stopped(reason));
+        self.record(Fact::Answered {
+            run: *event_id,
+            index: Some(index),
+            step: step.clone(),
+            site: unit.site,
+            command_id: self.call_id(frame),
+            attempt: frame.attempt,
+            worker: String::new(),
+            outcome: outcome.clone(),
+        });
+        self.record(Fact::IterationSettled { index, step, outcome, handled: false });
+    }
+
+    /// Ends the calls of children that took too long; other overdue calls are asked for again.
+    pub(super) fn expire_calls(&mut self) -> Result<(), Needs> {
+        let Some(state) = self.open_loop_state() else { return Ok(()) };
+        let elapsed_ms = self.moment.at_ms - state.opened_ms;
+        let late = state.pending.iter().filter(|frame| frame.deadline_after_ms < elapsed_ms);
+        let late: Vec<PendingFrame> = late.cloned().collect();
+        for frame in late {
+            if let Some(child) = self.pending_unit(&frame)?.and_then(|unit| unit.child) {
+                let answer = self.child_overdue(self.call_id(&frame), frame.attempt, child);
+                self.frame_answered(&answer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The command of a pending call: `{execution}:{step}:{loop's event id}:{index}`, and for later calls
+    /// of a unit `/{call}`.
+    fn call_id(&self, frame: &PendingFrame) -> CommandId {
+        let place = match self.moment.key {
+            AggregateKey::Loop { execution_id, step, event_id } => {
+                format!("{execution_id}:{step}:{event_id}:{}", frame.first)
+            }
+            AggregateKey::Execution(id) => format!("{id}:{}", frame.first),
+        };
+        let call = frame.call;
+        CommandId(if call > 1 { format!("{place}/{call}") } else { place })
+    }
+
+    /// Somebody answers a step that waits for a callback.
+    ///
+    /// Tokens are compared as any text: whoever gets here has named the execution, the answer is the same
+    /// for every wrong token, and 128 bits leave nothing to guess byte by byte over a queue.
+    pub(super) fn called_back(
+        &mut self,
+        token: &str,
+        data: &Payload,
+    ) -> Result<Option<IgnoreReason>, Needs> {
+        if !self.is_running() {
+            return Ok(Some(IgnoreReason::Terminal));
+        }
+        let runs = self.execution().map(|state| &state.runs).into_iter().flatten();
+        let mut waiting = runs.filter_map(|(_, run)| {
+            run.unit.as_ref().filter(|unit| unit.token.as_deref() == Some(token))?;
+            match &run.waits {
+                Waits::Command { id, attempt, .. } => Some((id.clone(), *attempt)),
+                _ => None,
+            }
+        });
+        match waiting.next() {
+            None => Ok(Some(IgnoreReason::Unknown)),
+            Some((command_id, attempt)) => {
+                let answer = self.brought(command_id, attempt, data);
+                self.is_callback = true;
+                let heard = self.answered(&answer);
+                self.is_callback = false;
+                heard
+            }
+        }
+    }
+
+    /// Somebody answers an iteration that waits for a callback.
+    pub(super) fn item_called_back(
+        &mut self,
+        token: &str,
+        data: &Payload,
+    ) -> Result<Option<IgnoreReason>, Needs> {
+        let Some(state) = self.open_loop_state() else { return Ok(Some(IgnoreReason::Terminal)) };
+        let index = token.rsplit('-').next().and_then(|index| index.parse::<u64>().ok());
+        let frame = state.pending.iter().find(|frame| Some(frame.first) == index).cloned();
+        let Some(frame) = frame else { return Ok(Some(IgnoreReason::Unknown)) };
+        let unit = self.pending_unit(&frame)?;
+        if unit.is_none_or(|unit| unit.token.as_deref() != Some(token)) {
+            return Ok(Some(IgnoreReason::Unknown));
+        }
+        let answer = self.brought(self.call_id(&frame), frame.attempt, data);
+        self.is_callback = true;
+        let heard = self.frame_answered(&answer);
+        self.is_callback = false;
+        heard
+    }
+
+    /// What a callback brings, as an answer to the call that waits for it.
+    fn brought(&self, command_id: CommandId, attempt: u32, data: &Payload) -> Answer {
+        let outcome = Outcome {
+            result: data.clone(),
+            error: None,
+            started_ms: self.moment.at_ms,
+            duration_ms: 0,
+            output: String::new(),
+        };
+        Answer { command_id, attempt, worker: CALLBACK.to_owned(), outcomes: vec![outcome] }
+    }
+}
+
+/// An outcome that is nothing but a failure.
+pub(crate) fn failed_outcome(error: ToolFailure) -> Outcome {
+    Outcome {
+        result: Payload::Inline(Value::Null),
+        error: Some(error),
+        started_ms: 0,
+        duration_ms: 0,
+        output: String::new(),
+    }
+}
