@@ -21,6 +21,11 @@ fn named(label: &str, tool: PlaybookTool) -> PlaybookTask {
     PlaybookTask { label: label.to_owned(), tool, set: None, policy }
 }
 
+/// A named task of a rule.
+fn inlined(label: &str, tool: PlaybookTool) -> Action {
+    Action::Task(named(label, tool))
+}
+
 fn rule(actions: Vec<Action>) -> Rule {
     Rule { when: When::Else, actions, position: Position::default() }
 }
@@ -50,8 +55,7 @@ fn everywhere() -> Step {
         tool("puppet", json!({"n": n, "name": "n", "output": {"o": 1}}), json!({"own": n}))
     };
     step.tasks = vec![named("first", own(0)), named("second", own(1))];
-    step.retries =
-        vec![rule(vec![Action::Fail(json!(null)), Action::Task(named("again", own(2)))])];
+    step.retries = vec![rule(vec![Action::Fail(json!(null)), inlined("again", own(2))])];
     let sink =
         json!({"tool": {"kind": "puppet", "n": 3, "on": "x"}, "args": {"w": "{{ args.who }}"}});
     step.rules = vec![rule(vec![]), rule(vec![Action::Sink(sink)])];
@@ -326,7 +330,7 @@ async fn a_named_task_may_be_of_the_workbook() {
     let mut step = step("work", "noop", json!({}));
     let call =
         tool("workbook", json!({"task": "t", "with": {"b": "{{ response.id }}"}}), json!({}));
-    step.rules = vec![rule(vec![Action::Task(named("notify", call))])];
+    step.rules = vec![rule(vec![inlined("notify", call)])];
     let world = world_with(step, vec![task]);
     let mut unit = paged();
     unit.then.as_mut().unwrap().response = inline(json!({"id": 2}));
