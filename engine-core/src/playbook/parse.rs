@@ -6,6 +6,7 @@
 //! * `reader`: what all levels share: closed maps, typed scalars, checked templates.
 //! * `root`, `step`, `tool`, `pause`, `policy`, `repeat`, `rule`, `next`: one level of the language each.
 //! * `references`, `join`: what no level sees alone: names, targets, unreachable steps, branches that meet.
+//! * `doubts`: what can be read and cannot be meant.
 //! * `source`: from a place inside a template to its place in the file.
 //!
 //! # YAML
@@ -15,6 +16,7 @@
 //! (`<<`) work.
 
 mod document;
+mod doubts;
 mod join;
 mod next;
 mod node;
@@ -106,6 +108,13 @@ fn arrange(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
 /// Every kind of tool that the language knows, run by this build or not.
 pub(in crate::playbook) fn kinds() -> &'static [&'static str] {
     tool::KINDS
+}
+
+/// The document as JSON, judged by nobody; none if it is no YAML within the limits.
+#[must_use]
+pub fn to_json(text: &str) -> Option<serde_json::Value> {
+    let document = document::read(text.strip_prefix('\u{feff}').unwrap_or(text));
+    document.root.filter(|_| document.found.is_empty()).map(|root| root.value())
 }
 
 /// The keys of every closed map, by the name of its definition in the schema.
