@@ -85,6 +85,7 @@ fn opening() -> LoopOpen {
         scope: Payload::Inline(Value::Null),
         heard: 0,
         note: None,
+        depth: 0,
     }
 }
 

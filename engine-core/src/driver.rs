@@ -154,19 +154,27 @@ impl Driver {
         let seq = tail.map_or(1, |tail| tail.seq + 1);
         let at_ms = tail.map_or(i64::MIN, |tail| tail.at_ms).max(self.ports.clock.now_ms());
         let event_id = tail.map_or(1, |tail| tail.next_event_id).max(first_id(key, at_ms));
-        let moment = Moment { playbook: &playbook, key, seq, at_ms, event_id };
+        let nonce = self.ports.ids.nonce()?;
+        let mut playbooks = BTreeMap::new();
         let mut loaded = self.recall(key);
         for _ in 0..LOADS_MAX {
+            let playbook = &playbook;
+            let moment =
+                Moment { playbook, key, seq, at_ms, event_id, nonce, playbooks: &playbooks };
             match transition(&moment, state, inputs, &loaded) {
                 Ok(Some(transition)) => {
                     self.keep(key, loaded, &transition.state);
                     return Ok(Some(Decided { transition, seq, at_ms, event_id }));
                 }
                 Ok(None) => return Ok(None),
-                Err(Needs(payloads)) => {
+                Err(Needs { payloads, paths }) => {
                     for payload in &payloads {
                         let value = load(&self.readers, payload).await?;
                         Arc::make_mut(&mut loaded).insert(payload, &value);
+                    }
+                    for path in paths {
+                        let newest = self.ports.catalog.newest(&path).await?;
+                        playbooks.insert(path, newest);
                     }
                 }
             }

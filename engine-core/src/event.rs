@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::command::{CallSite, Command};
 use crate::ids::{AggregateKey, CommandId, EventId, ExecutionId, InputId, StepName};
@@ -130,6 +130,17 @@ pub struct ToolFailure {
     pub traceback: Option<String>,
 }
 
+impl ToolFailure {
+    /// As templates read it: `error`.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        json!({
+            "type": self.kind, "kind": self.kind, "message": self.message, "status": self.status,
+            "code": self.status, "retryable": self.retryable, "traceback": self.traceback,
+        })
+    }
+}
+
 /// Everything a loop needs to run on its own.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct LoopOpen {
@@ -164,6 +175,9 @@ pub struct LoopOpen {
     /// What a person should know about the collection, such as that it was null.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
+    /// Executions above its own: a child of an iteration is one deeper.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub depth: u32,
 }
 
 /// What a loop tells its execution, in an order that it numbers.
@@ -595,6 +609,11 @@ pub enum IgnoreReason {
 
 fn first() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+pub(crate) fn is_zero(depth: &u32) -> bool {
+    *depth == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

@@ -167,6 +167,8 @@ pub const PAGES_MAX: u32 = 10_000;
 pub const LOOP_UNITS_IN_FLIGHT_MAX: u64 = 32;
 /// Executions above each other: a playbook that calls itself without an end stops here.
 pub const PLAYBOOK_DEPTH_MAX: u32 = 16;
+/// Bytes of the inputs of a child execution, as JSON: they are in an entry of its parent and in a message.
+pub const CHILD_PAYLOAD_BYTES_MAX: usize = 64 << 10;
 /// Milliseconds that a sub-playbook may take when nothing is said: a day, as nobody pays for waiting.
 pub const CHILD_TIMEOUT_MS_DEFAULT: u64 = 86_400_000;
 /// Milliseconds that a step may wait for a time or a callback: a year.

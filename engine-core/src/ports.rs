@@ -151,6 +151,12 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// `NotFound`, `Corrupt` if its text is no longer accepted, or `Unavailable`.
     async fn playbook(&self, reference: &PlaybookRef) -> Result<Arc<Playbook>, PortError>;
+
+    /// Returns the newest version of a path; none if nothing is registered under it.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt`.
+    async fn newest(&self, path: &str) -> Result<Option<PlaybookRef>, PortError>;
 }
 
 /// Secret values. Only a worker has this port.
@@ -169,10 +175,16 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> i64;
 }
 
-/// New ids for what has no cause inside the engine.
+/// New ids and secrets for what has no cause inside the engine.
 pub trait IdGenerator: Send + Sync {
     /// Returns an id that no other execution has: a Snowflake, positive.
     fn execution_id(&self) -> ExecutionId;
+
+    /// Returns 128 bits that nobody can guess: the secret part of callback tokens.
+    ///
+    /// # Errors
+    /// `Unavailable` if the system has no chance to give: a guessable secret is worse than none.
+    fn nonce(&self) -> Result<u128, PortError>;
 }
 
 /// Everything that the driver can reach. Built once, at start.
@@ -190,4 +202,6 @@ pub struct Ports {
     pub catalog: Arc<dyn Catalog>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Ids and secrets.
+    pub ids: Arc<dyn IdGenerator>,
 }

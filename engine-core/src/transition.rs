@@ -3,14 +3,18 @@
 //! Pure and total: the same arguments give the same bytes. A decision that touches a value which is
 //! elsewhere ends in [`Needs`]; the caller loads it and asks again.
 
+mod child;
 mod collection;
 mod enter;
 mod execution;
 mod exit;
+mod finish;
 mod frames;
 mod items;
 mod pages;
 mod policy;
+
+mod own;
 pub mod retry;
 mod rules;
 mod set;
@@ -18,11 +22,14 @@ mod settings;
 mod unit;
 mod view;
 mod ways;
+
+mod wait;
 mod workload;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use self::frames::{Issued, frame_command};
@@ -31,7 +38,7 @@ use crate::event::{Envelope, Fact, IgnoreReason, Input, ToolFailure};
 use crate::ids::{AggregateKey, EventId, InputId};
 use crate::limits::{ENTRY_INLINE_BYTES_MAX, INLINE_BYTES_MAX, STATE_VALUE_BYTES_MAX};
 use crate::payload::{Blob, Payload};
-use crate::playbook::Playbook;
+use crate::playbook::{Playbook, PlaybookRef};
 use crate::project::event_span;
 use crate::state::execution::is_small;
 use crate::state::{At, State};
@@ -50,6 +57,10 @@ pub struct Moment<'a> {
     pub at_ms: i64,
     /// The id of its first expanded event.
     pub event_id: i64,
+    /// 128 bits that nobody can guess: what tokens of this decision are derived from.
+    pub nonce: u128,
+    /// The newest versions of the paths that the decision asked for; none where there is none.
+    pub playbooks: &'a BTreeMap<String, Option<PlaybookRef>>,
 }
 
 /// What a batch of inputs causes.
@@ -65,9 +76,28 @@ pub struct Transition {
     pub ignored: Vec<(InputId, IgnoreReason)>,
 }
 
-/// The values that must be loaded before the decision can be made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Needs(pub Vec<Payload>);
+/// What must be known before the decision can be made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Needs {
+    /// Values to load.
+    pub payloads: Vec<Payload>,
+    /// Paths whose newest playbook versions are asked for: [`Moment::playbooks`].
+    pub paths: Vec<String>,
+}
+
+impl From<Vec<Payload>> for Needs {
+    fn from(payloads: Vec<Payload>) -> Self {
+        Self { payloads, paths: Vec::new() }
+    }
+}
+
+impl Needs {
+    /// The newest version of a path.
+    #[must_use]
+    pub fn path(path: String) -> Self {
+        Self { payloads: Vec::new(), paths: vec![path] }
+    }
+}
 
 /// Decides what follows from `inputs`, in their order.
 ///
@@ -96,6 +126,8 @@ pub fn transition(
 pub(crate) enum Trouble {
     /// Load these first.
     Needs(Vec<Payload>),
+    /// Find the newest version of this path first.
+    Path(String),
     /// The playbook cannot say what comes next.
     Failed(ToolFailure),
 }
@@ -131,13 +163,16 @@ pub(crate) struct Turn<'a> {
     inline_bytes: usize,
     ignored: Vec<(InputId, IgnoreReason)>,
     loaded: Arc<Loaded>,
+    /// Whether the answer at hand came from outside, not from a timer.
+    is_callback: bool,
 }
 
 impl<'a> Turn<'a> {
     fn begin(moment: Moment<'a>, state: Option<State>, loaded: &Arc<Loaded>) -> Self {
         let (facts, blobs, ignored) = (Vec::new(), Vec::new(), Vec::new());
         let (inline_bytes, loaded) = (0, Arc::clone(loaded));
-        Self { moment, state, facts, blobs, inline_bytes, ignored, loaded }
+        let is_callback = false;
+        Self { moment, state, facts, blobs, inline_bytes, ignored, loaded, is_callback }
     }
 
     fn finish(self, inputs: u64) -> Option<Transition> {

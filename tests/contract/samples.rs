@@ -158,6 +158,7 @@ pub(crate) fn loop_open(step: &str, collection_size: u64) -> Box<LoopOpen> {
         scope: Payload::Inline(json!({})),
         heard: 0,
         note: None,
+        depth: 0,
     })
 }
 

@@ -41,6 +41,9 @@ pub struct LoopState {
     pub fail_fast: bool,
     /// How long one call of the tool may take.
     pub timeout_ms: u64,
+    /// Executions above its own.
+    #[serde(skip_serializing_if = "crate::event::is_zero", default)]
+    pub depth: u32,
     /// Unix milliseconds of the opening.
     pub opened_ms: i64,
     /// The first index that was never issued.
@@ -134,6 +137,7 @@ impl LoopState {
             frame_items: 1,
             fail_fast: open.fail_fast,
             timeout_ms: open.timeout_ms,
+            depth: open.depth,
             opened_ms: at_ms,
             next: 0,
             pending: Vec::new(),
@@ -303,6 +307,7 @@ mod tests {
             scope: Payload::Inline(serde_json::Value::Null),
             heard: 0,
             note: None,
+            depth: crate::limits::PLAYBOOK_DEPTH_MAX,
         };
         let mut state = LoopState::open(&open, 1_800_000_000_000);
         let key =

@@ -22,7 +22,7 @@ pub struct Unit {
     pub site: CallSite,
     /// Unix milliseconds when its first call began; 0 before that is known.
     #[serde(skip_serializing_if = "is_zero")]
-    pub since_ms: i64,
+    pub began_ms: i64,
     /// 1-based page of the step's tool.
     #[serde(skip_serializing_if = "is_first")]
     pub page: u32,
@@ -56,6 +56,9 @@ pub struct Unit {
     /// Unix milliseconds that the call waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<i64>,
+    /// Unix milliseconds since when it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
     /// What a callback must present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -118,7 +121,7 @@ impl Default for Unit {
         Self {
             calls: 1,
             site: CallSite::Tool,
-            since_ms: 0,
+            began_ms: 0,
             page: 1,
             overrides: None,
             tortoise: None,
@@ -130,6 +133,7 @@ impl Default for Unit {
             then: None,
             child: None,
             until_ms: None,
+            since_ms: None,
             token: None,
         }
     }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
+use super::own::is_own;
 use super::settings::whole;
 use super::view::{Item, View};
 use super::{Trouble, Turn};
@@ -51,6 +52,7 @@ impl<'a> Turn<'a> {
             scope,
             heard: 0,
             note,
+            depth: self.depth(),
         };
         let execution_id = self.moment.key.execution_id();
         let key = AggregateKey::Loop { execution_id, step: step.name.clone(), event_id: run };
@@ -92,6 +94,7 @@ pub(super) fn too_many(step: &StepName, items: usize) -> Trouble {
 pub(super) fn makes_units(step: &Step) -> bool {
     let saves = step.sink.as_ref().is_some_and(|save| !sink::records(save));
     saves
+        || is_own(step.kind())
         || !step.tasks.is_empty()
         || !step.retries.is_empty()
         || step.rules.iter().any(watches_items)
@@ -185,7 +188,7 @@ fn filtered(
             Ok(true) => kept.push(item),
             Ok(false) => {}
             Err(error) => match Trouble::template("`loop.where`", error) {
-                needs @ Trouble::Needs(_) => return Err(needs),
+                needs @ (Trouble::Needs(_) | Trouble::Path(_)) => return Err(needs),
                 Trouble::Failed(_) => {}
             },
         }
@@ -208,7 +211,7 @@ fn sorted(
         let found = match expression(key, &view.context()) {
             Ok(payload) => payload.inline().cloned().unwrap_or(Value::Null),
             Err(error) => match Trouble::template("`loop.order_by`", error) {
-                needs @ Trouble::Needs(_) => return Err(needs),
+                needs @ (Trouble::Needs(_) | Trouble::Path(_)) => return Err(needs),
                 Trouble::Failed(_) => Value::Null,
             },
         };

@@ -1,11 +1,13 @@
 //! Entering a step: its run, its rules on entry, its command or its loop.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::execution::{Flow, settle};
 use super::exit::Ending;
+use super::own::{Arranged, is_own, launched};
 use super::rules::{Effect, rules_of};
 use super::settings::duration_ms;
 use super::view::Occasion;
@@ -17,7 +19,7 @@ use crate::limits::{
     OPEN_RUNS_MAX, STEP_ENTRIES_MAX, TOOL_TIMEOUT_MS_DEFAULT, TOOL_TIMEOUT_MS_MAX,
 };
 use crate::payload::Payload;
-use crate::playbook::{Action, Step, sink};
+use crate::playbook::{Action, Step, Tool, sink};
 use crate::state::Unit;
 
 impl<'a> Turn<'a> {
@@ -48,7 +50,11 @@ impl<'a> Turn<'a> {
         if step.repeat.is_some() {
             match settle(self.request_loop(step, run))? {
                 Ok(()) => Ok(()),
-                Err(failure) => self.fail_run(&ending, failure),
+                Err(error) => {
+                    let step = name.clone();
+                    self.record(Fact::LoopFailed { run, step, error: error.clone() });
+                    self.fail_run(&ending, error)
+                }
             }
         } else {
             self.issue(&ending, 1, 0)
@@ -102,70 +108,88 @@ impl<'a> Turn<'a> {
         CommandId(format!("{}:{step}:{run}", self.moment.key.execution_id()))
     }
 
-    /// Asks for the call of a run that its unit names.
+    /// Asks for the call of a run that its unit names; one of the engine's own kinds is arranged.
     pub(super) fn issue(
         &mut self,
         ending: &Ending,
         attempt: u32,
         not_before_ms: i64,
     ) -> Result<(), Needs> {
-        let (run, name) = (ending.run, &ending.step);
-        let Some(step) = self.step_of(name) else { return Ok(()) };
-        let timeout_ms = match settle(self.timeout_ms(step, run))? {
-            Ok(timeout_ms) => timeout_ms,
+        let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
+        if !is_own(&self.kind_at(step, ending.unit.site)) {
+            return self.issue_at(ending, attempt, not_before_ms);
+        }
+        let arranged = match settle(self.arrange_call(step, ending, attempt))? {
+            Ok(arranged) => arranged,
             Err(failure) => {
                 return self.fail_run(&Ending { attempt, ..ending.clone() }, failure);
             }
         };
-        let scope = self.scope(step, run);
-        let unit = &ending.unit;
+        let mut next = Ending { attempt, ..ending.clone() };
+        arranged.note(&mut next.unit, self.moment.at_ms);
+        match arranged {
+            Arranged::Timer { not_before_ms, timeout_ms, .. } => {
+                self.ask_for(step, &next, not_before_ms, timeout_ms);
+                Ok(())
+            }
+            Arranged::Child { child, start, waits, timeout_ms } => {
+                let outcome = (!waits).then(|| launched(child, &start, self.moment.at_ms));
+                self.ask_for(step, &next, 0, timeout_ms);
+                self.record(Fact::ChildRequested { child, start });
+                match outcome {
+                    Some(outcome) => {
+                        let answer = self.own_answer(&next, attempt);
+                        self.take_outcome(next, &answer, outcome)
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Asks for the call of a run as its unit says, not before a time.
+    pub(super) fn issue_at(
+        &mut self,
+        ending: &Ending,
+        attempt: u32,
+        not_before_ms: i64,
+    ) -> Result<(), Needs> {
+        let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
+        let next = Ending { attempt, ..ending.clone() };
+        match settle(self.timeout_ms(step, ending.run))? {
+            Ok(timeout_ms) => {
+                self.ask_for(step, &next, not_before_ms, timeout_ms);
+                Ok(())
+            }
+            Err(failure) => self.fail_run(&next, failure),
+        }
+    }
+
+    fn ask_for(&mut self, step: &'a Step, ending: &Ending, not_before_ms: i64, timeout_ms: u64) {
+        let (run, unit) = (ending.run, &ending.unit);
         let command = Command {
             id: self.command_of(ending),
-            attempt,
+            attempt: ending.attempt,
             reply_to: self.moment.key.clone(),
             playbook: self.moment.playbook.reference.clone(),
-            step: name.clone(),
+            step: step.name.clone(),
             tool_kind: self.kind_at(step, unit.site),
             frame: None,
             site: unit.site,
             unit: None,
             vars: None,
             overrides: unit.overrides.clone().filter(|_| unit.site == CallSite::Tool),
-            scope,
+            scope: self.scope(step, run),
             not_before_ms,
             timeout_ms,
         };
         let unit = (*unit != Unit::default()).then(|| Box::new(unit.clone()));
         self.record(Fact::CommandIssued { run, command: Box::new(command), unit });
-        Ok(())
     }
 
     /// The kind of the tool that a call of a step runs; a workbook task has that of its tool.
     pub(super) fn kind_at(&self, step: &Step, site: CallSite) -> String {
-        let saved;
-        let tool = match site {
-            CallSite::Tool => step.tool.as_ref(),
-            CallSite::Task(number) => step.tasks.get(number as usize).map(|task| &task.tool),
-            CallSite::Named { list, rule, action } => match action_at(step, list, rule, action) {
-                Some(Action::Task(task)) => Some(&task.tool),
-                _ => None,
-            },
-            CallSite::Save { list, rule, action } => match action_at(step, list, rule, action) {
-                Some(Action::Sink(sink)) => {
-                    saved = sink::tool_of(sink);
-                    Some(&saved)
-                }
-                _ => None,
-            },
-            CallSite::Sink => match &step.sink {
-                Some(sink) => {
-                    saved = sink::tool_of(sink);
-                    Some(&saved)
-                }
-                None => None,
-            },
-        };
-        let Some(tool) = tool else { return "noop".to_owned() };
+        let Some(tool) = tool_at(step, site) else { return "noop".to_owned() };
         if tool.kind != "workbook" {
             return tool.kind.clone();
         }
@@ -225,4 +249,23 @@ pub(super) fn first_site(step: &Step) -> CallSite {
 /// An action of one of a step's rules.
 pub(super) fn action_at(step: &Step, list: RuleList, rule: u32, action: u32) -> Option<&Action> {
     rules_of(step, list).get(rule as usize)?.actions.get(action as usize)
+}
+
+/// The tool that a call of a step runs.
+pub(super) fn tool_at(step: &Step, site: CallSite) -> Option<Cow<'_, Tool>> {
+    match site {
+        CallSite::Tool => step.tool.as_ref().map(Cow::Borrowed),
+        CallSite::Task(number) => {
+            step.tasks.get(number as usize).map(|task| Cow::Borrowed(&task.tool))
+        }
+        CallSite::Named { list, rule, action } => match action_at(step, list, rule, action)? {
+            Action::Task(task) => Some(Cow::Borrowed(&task.tool)),
+            _ => None,
+        },
+        CallSite::Save { list, rule, action } => match action_at(step, list, rule, action)? {
+            Action::Sink(save) => Some(Cow::Owned(sink::tool_of(save))),
+            _ => None,
+        },
+        CallSite::Sink => step.sink.as_ref().map(|save| Cow::Owned(sink::tool_of(save))),
+    }
 }

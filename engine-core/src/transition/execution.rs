@@ -1,6 +1,6 @@
 //! What an execution does with each of its inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -13,8 +13,7 @@ use crate::event::{
     Answer, Closing, Fact, Failure, IgnoreReason, LoopSignal, Outcome, Signal, Start, Status,
     ToolFailure,
 };
-use crate::ids::{AggregateKey, CommandId, EventId, StepName};
-use crate::limits::{ATTEMPTS_MAX, TRANSITIONS_MAX};
+use crate::ids::{CommandId, EventId, StepName};
 use crate::payload::{LoopSummary, Payload};
 use crate::playbook::{OnError, Step};
 use crate::state::{Continuation, ExecutionState, State, Unit, Waits};
@@ -33,7 +32,8 @@ pub(super) fn settle<T>(result: Result<T, Trouble>) -> Result<Result<T, ToolFail
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(Trouble::Failed(failure)) => Ok(Err(failure)),
-        Err(Trouble::Needs(payloads)) => Err(Needs(payloads)),
+        Err(Trouble::Needs(payloads)) => Err(Needs::from(payloads)),
+        Err(Trouble::Path(path)) => Err(Needs::path(path)),
     }
 }
 
@@ -46,7 +46,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.execution().is_some_and(|state| state.status == Status::Running)
     }
 
@@ -108,7 +108,9 @@ impl<'a> Turn<'a> {
         let mut ending = Ending::failed(run, open.step.clone(), answer.attempt);
         ending.unit = open.unit.as_deref().cloned().unwrap_or_default();
         let outcome = answer.outcomes.first().cloned().unwrap_or_else(no_outcome);
-        self.take_outcome(ending, answer, outcome)?;
+        if let Some(outcome) = self.heard_own(&mut ending, outcome)? {
+            self.take_outcome(ending, answer, outcome)?;
+        }
         self.quiesce()?;
         Ok(None)
     }
@@ -122,7 +124,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn take_outcome(
+    pub(super) fn take_outcome(
         &mut self,
         mut ending: Ending,
         answer: &Answer,
@@ -321,104 +323,20 @@ impl<'a> Turn<'a> {
         })
     }
 
-    /// Stops the execution on request.
-    pub(super) fn cancel(&mut self, reason: &str) -> Option<IgnoreReason> {
-        if !self.is_running() {
-            return Some(IgnoreReason::Terminal);
-        }
-        self.stop_loops(&format!("the execution was cancelled: {reason}"));
-        let error = ToolFailure {
-            kind: "Cancelled".to_owned(),
-            message: reason.to_owned(),
-            ..ToolFailure::default()
-        };
-        self.record(Fact::Finished {
-            status: Status::Cancelled,
-            final_step: self.execution().and_then(|state| state.last.clone()),
-            result: Payload::Inline(Value::Null),
-            failure: Some(Failure { error, ..Failure::default() }),
-        });
-        None
-    }
-
-    /// Records a failure that ends the execution, and stops what can be stopped.
-    pub(super) fn give_up(&mut self, failure: Failure) {
-        if self.is_failing() {
-            return;
-        }
-        self.record(Fact::Failed { failure });
-        self.stop_loops("the execution failed");
-    }
-
-    fn stop_loops(&mut self, reason: &str) {
-        let open = self.execution().map(|state| &state.runs).into_iter().flatten();
-        let keys: Vec<AggregateKey> = open
-            .filter_map(|(_, run)| match &run.waits {
-                Waits::Loop { key, .. } => Some(key.clone()),
-                _ => None,
-            })
-            .collect();
-        for key in keys {
-            self.record(Fact::StopSent { key, reason: reason.to_owned() });
-        }
-    }
-
-    /// Issues commands again whose answer is overdue.
-    pub(super) fn execution_tick(&mut self) -> Result<(), Needs> {
-        let now_ms = self.moment.at_ms;
-        let runs = self.execution().map(|state| &state.runs).into_iter().flatten();
-        let overdue: Vec<Ending> = runs
-            .filter_map(|(id, run)| match run.waits {
-                Waits::Command { attempt, deadline_ms, .. } if deadline_ms < now_ms => {
-                    let ending = Ending::failed(*id, run.step.clone(), attempt);
-                    let unit = run.unit.as_deref().cloned().unwrap_or_default();
-                    Some(Ending { unit, ..ending })
-                }
-                _ => None,
-            })
-            .collect();
-        for ending in overdue {
-            let attempt = ending.attempt;
-            if attempt < ATTEMPTS_MAX && !self.is_failing() {
-                self.issue(&ending, attempt + 1, 0)?;
-            } else {
-                self.fail_run(&ending, lost(attempt))?;
-            }
-        }
-        if self.execution().is_some_and(|state| state.folded > TRANSITIONS_MAX) {
-            let message = format!("more than {TRANSITIONS_MAX} inputs: this looks like a runaway");
-            let error = ToolFailure { kind: "LimitError".into(), message, ..Default::default() };
-            self.give_up(Failure { error, ..Failure::default() });
-        }
-        self.quiesce()
-    }
-
-    /// Ends the execution when nothing is open.
-    pub(super) fn quiesce(&mut self) -> Result<(), Needs> {
-        let Some(state) = self.execution() else { return Ok(()) };
-        if state.status != Status::Running || !state.runs.is_empty() {
-            return Ok(());
-        }
-        if let Some(last) = &self.moment.playbook.final_step
-            && state.failure.is_none()
-            && !state.steps.contains_key(last)
-        {
-            self.enter(last, BTreeMap::new(), None)?;
-            return self.quiesce();
-        }
-        let failure = state.failure.clone();
-        let final_step = state.last.clone();
-        let result = final_step.as_ref().and_then(|step| state.steps.get(step));
-        let result = result.and_then(|step| step.result.clone());
-        let result = result.unwrap_or(Payload::Inline(Value::Null));
-        let status = if failure.is_some() { Status::Failed } else { Status::Completed };
-        self.record(Fact::Finished { status, final_step, result, failure });
-        Ok(())
-    }
-
     /// Whether the failures of a step leave the execution alone.
     pub(super) fn continues(&self, step: &StepName) -> bool {
         self.step_of(step).is_some_and(|step| step.on_error == OnError::Continue)
+    }
+
+    /// The steps among some names that have no result yet.
+    pub(super) fn pending(
+        &self,
+        names: &BTreeSet<String>,
+        known: &BTreeMap<String, Payload>,
+    ) -> Vec<String> {
+        let is_step = |name: &&String| self.step_of(&StepName::from(name.as_str())).is_some();
+        let names = names.iter().filter(|name| !known.contains_key(*name));
+        names.filter(is_step).cloned().collect()
     }
 
     /// What names mean for a step, here and now.
@@ -446,6 +364,7 @@ impl<'a> Turn<'a> {
                 result = answered.then(|| open.result.clone());
             }
         }
+        let pending = self.pending(&step.names.engine, &steps);
         let execution_id = self.moment.key.execution_id();
         let loaded = self.loaded.clone();
         let (names, item) = (&step.names.engine, None);
@@ -456,6 +375,7 @@ impl<'a> Turn<'a> {
             workload,
             vars,
             steps,
+            pending,
             args,
             item,
             unit: Unit::default(),
@@ -487,18 +407,5 @@ fn no_outcome() -> Outcome {
         started_ms: 0,
         duration_ms: 0,
         output: String::new(),
-    }
-}
-
-/// The failure of a command that never was answered.
-pub(super) fn lost(attempt: u32) -> ToolFailure {
-    ToolFailure {
-        kind: "LostError".to_owned(),
-        message: format!(
-            "no answer to {attempt} attempts; see the dead letters of its queue, and whether a \
-             worker for its kind is running"
-        ),
-        retryable: true,
-        ..ToolFailure::default()
     }
 }

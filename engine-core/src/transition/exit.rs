@@ -168,7 +168,7 @@ impl<'a> Turn<'a> {
             ending.unit = view.unit;
         }
         if !values.is_empty() {
-            self.set(ending, values).map_err(|Needs(payloads)| super::Trouble::Needs(payloads))?;
+            self.set(ending, values).map_err(|needs| super::Trouble::Needs(needs.payloads))?;
         }
         Ok(())
     }

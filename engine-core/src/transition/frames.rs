@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::collection::makes_units;
-use super::execution::{lost, settle};
-use super::items::{first_unit, overrides, variables_place};
+use super::execution::settle;
+use super::finish::lost;
+use super::items::{overrides, variables_place};
 use super::{Needs, Trouble, Turn};
 use crate::command::{CallSite, Command, Frame};
 use crate::event::{
@@ -15,7 +16,7 @@ use crate::event::{
 use crate::ids::{AggregateKey, CommandId};
 use crate::limits::{ATTEMPTS_MAX, TRANSITIONS_MAX};
 use crate::payload::Payload;
-use crate::state::{At, LoopState, PendingFrame, State, Unit};
+use crate::state::{At, LoopState, PendingFrame, State};
 
 /// The command that carries a frame; the same for all its attempts.
 #[must_use]
@@ -106,9 +107,8 @@ impl Turn<'_> {
                 break;
             }
             let first = state.next;
-            let unit = self.step_of(&state.step).map(first_unit).unwrap_or_default();
-            if unit != Unit::default() {
-                self.issue_item(first, &unit, 1, 0)?;
+            if let Some(step) = self.step_of(&state.step).filter(|step| makes_units(step)) {
+                self.issue_item(&self.first_of_item(step, first), 1)?;
                 continue;
             }
             // Towards the end frames shrink, so that the window stays busy.
@@ -291,10 +291,10 @@ impl Turn<'_> {
             self.issue_frame(Issued::plain(frame.first, frame.len, again, kind));
             return Ok(());
         }
-        match settle(self.unit_of(frame))? {
-            Ok(unit) => self.issue_item(frame.first, &unit, again, 0),
-            Err(_unreadable) => Ok(()),
+        if let Ok(ending) = settle(self.ending_of(frame))? {
+            self.issue_item_at(&ending, again, 0);
         }
+        Ok(())
     }
 }
 

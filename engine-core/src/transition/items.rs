@@ -3,14 +3,16 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::enter::first_site;
 use super::execution::settle;
 use super::exit::Ending;
 use super::frames::Issued;
+use super::own::{Arranged, is_own, launched};
 use super::view::{Item, Occasion, View};
 use super::{Needs, Trouble, Turn};
 use crate::command::{CallSite, Scope};
 use crate::event::{Answer, Fact, Failure, Outcome, Signal, ToolFailure};
-use crate::ids::{AggregateKey, EventId};
+use crate::ids::{AggregateKey, EventId, StepName};
 use crate::payload::{Payload, PayloadRef};
 use crate::playbook::Step;
 use crate::state::{LoopState, PendingFrame, Unit};
@@ -23,22 +25,24 @@ impl<'a> Turn<'a> {
         answer: &Answer,
         outcome: Outcome,
     ) -> Result<(), Needs> {
-        let Some(step) = self.looping().map(|state| state.step.clone()) else { return Ok(()) };
-        let mut ending = Ending::failed(self.loop_run(), step.clone(), frame.attempt);
-        ending.index = Some(frame.first);
-        match settle(self.unit_of(frame))? {
-            Ok(unit) => ending.unit = unit,
-            Err(error) => return self.fail(ending, error),
-        }
-        if ending.unit.since_ms == 0 {
-            ending.unit.since_ms = outcome.started_ms;
+        let mut ending = match settle(self.ending_of(frame))? {
+            Ok(ending) => ending,
+            Err(error) => {
+                let mut lost = Ending::failed(self.loop_run(), frame_step(self), frame.attempt);
+                lost.index = Some(frame.first);
+                return self.fail(lost, error);
+            }
+        };
+        let Some(outcome) = self.heard_own(&mut ending, outcome)? else { return Ok(()) };
+        if ending.unit.began_ms == 0 {
+            ending.unit.began_ms = outcome.started_ms;
         }
         ending.error.clone_from(&outcome.error);
         let result = self.spill(outcome.result);
         self.record(Fact::Answered {
             run: ending.run,
             index: ending.index,
-            step,
+            step: ending.step.clone(),
             site: ending.unit.site,
             command_id: answer.command_id.clone(),
             attempt: answer.attempt,
@@ -76,13 +80,13 @@ impl<'a> Turn<'a> {
     pub(super) fn settle_item(&mut self, ending: &Ending) {
         let Some(index) = ending.index else { return };
         let failed = ending.error.is_some();
-        let since_ms = ending.unit.since_ms;
+        let began_ms = ending.unit.began_ms;
         let result = self.spill(self.result_now(ending));
         let outcome = Outcome {
             result,
             error: ending.error.clone(),
-            started_ms: since_ms,
-            duration_ms: u64::try_from(self.moment.at_ms - since_ms).unwrap_or(0),
+            started_ms: began_ms,
+            duration_ms: u64::try_from(self.moment.at_ms - began_ms).unwrap_or(0),
             output: String::new(),
         };
         let handled = failed && ending.handled;
@@ -142,32 +146,73 @@ impl<'a> Turn<'a> {
         Ok(self.known(&place)?.as_object().cloned().unwrap_or_default())
     }
 
-    /// Sends out a call of one iteration.
-    pub(super) fn issue_item(
-        &mut self,
-        index: u64,
-        unit: &Unit,
-        attempt: u32,
-        not_before_ms: i64,
-    ) -> Result<(), Needs> {
-        let Some(step) = self.looping().map(|state| state.step.clone()) else { return Ok(()) };
-        let kind = self.step_of(&step).map(|step| self.kind_at(step, unit.site));
-        let (call, site) = (unit.calls, unit.site);
-        let plain = *unit == Unit::default();
+    /// Sends out a call of one iteration; one of the engine's own kinds is arranged.
+    pub(super) fn issue_item(&mut self, ending: &Ending, attempt: u32) -> Result<(), Needs> {
+        let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
+        if !is_own(&self.kind_at(step, ending.unit.site)) {
+            self.issue_item_at(ending, attempt, 0);
+            return Ok(());
+        }
+        let arranged = match settle(self.arrange_call(step, ending, attempt))? {
+            Ok(arranged) => arranged,
+            Err(error) => {
+                let failed = Ending { attempt, ..ending.clone() };
+                return self.fail(failed, error);
+            }
+        };
+        let mut next = ending.clone();
+        arranged.note(&mut next.unit, self.moment.at_ms);
+        self.issue_item_at(&next, attempt, arranged.not_before_ms(self.moment.at_ms));
+        if let Arranged::Child { child, start, waits, .. } = arranged {
+            let outcome = (!waits).then(|| launched(child, &start, self.moment.at_ms));
+            self.record(Fact::ChildRequested { child, start });
+            let pending = self.looping().and_then(|state| {
+                state.pending.iter().find(|frame| Some(frame.first) == ending.index).cloned()
+            });
+            if let (Some(outcome), Some(frame)) = (outcome, pending) {
+                return self.item_answered(&frame, &self.own_answer(&next, attempt), outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends out a call of one iteration as its unit says, not before a time.
+    pub(super) fn issue_item_at(&mut self, ending: &Ending, attempt: u32, not_before_ms: i64) {
+        let Some(first) = ending.index else { return };
+        let kind = self.step_of(&ending.step).map(|step| self.kind_at(step, ending.unit.site));
+        let (call, site) = (ending.unit.calls, ending.unit.site);
+        let plain = ending.unit == Unit::default();
         // A unit is plain data: it always has a JSON form.
-        let unit = Payload::Inline(serde_json::to_value(unit).unwrap_or_default());
+        let unit = Payload::Inline(serde_json::to_value(&ending.unit).unwrap_or_default());
         let unit = (!plain).then(|| self.spill(unit));
+        let tool_kind = kind.unwrap_or_default();
+        let len = 1;
         self.issue_frame(Issued {
-            first: index,
-            len: 1,
+            first,
+            len,
             attempt,
             not_before_ms,
             call,
             site,
-            tool_kind: kind.unwrap_or_default(),
+            tool_kind,
             unit,
         });
-        Ok(())
+    }
+
+    /// An iteration that nothing has happened to yet.
+    pub(super) fn first_of_item(&self, step: &Step, index: u64) -> Ending {
+        let mut ending = Ending::new(self.loop_run(), step.name.clone());
+        ending.index = Some(index);
+        ending.unit.site = first_site(step);
+        ending
+    }
+
+    /// A pending iteration, as its next call goes on from it.
+    pub(super) fn ending_of(&self, frame: &PendingFrame) -> Result<Ending, Trouble> {
+        let mut ending = Ending::failed(self.loop_run(), frame_step(self), frame.attempt);
+        ending.index = Some(frame.first);
+        ending.unit = self.unit_of(frame)?;
+        Ok(ending)
     }
 
     /// What names mean for one iteration: the scope of the opening, what iterations have set, the item.
@@ -198,6 +243,7 @@ impl<'a> Turn<'a> {
             names: &step.names.engine,
             workload: scope.workload.unwrap_or(Payload::Inline(Value::Null)),
             vars: scope.vars,
+            pending: self.pending(&step.names.engine, &scope.steps),
             steps: scope.steps,
             args: scope.args,
             item: Some(Item { iterator, value, index, total }),
@@ -223,14 +269,13 @@ impl<'a> Turn<'a> {
     }
 }
 
+fn frame_step(turn: &Turn<'_>) -> StepName {
+    turn.looping().map_or_else(|| StepName(String::new()), |state| state.step.clone())
+}
+
 /// Where the log holds the variables that iterations have set.
 pub(super) fn variables_place(key: &AggregateKey, state: &LoopState) -> Option<Payload> {
     state.vars.map(|(seq, fact)| Payload::Log { key: key.clone(), seq, fact, item: 0 })
-}
-
-/// The first unit of an iteration; plain where its one call is the step's tool.
-pub(super) fn first_unit(step: &Step) -> Unit {
-    Unit { site: super::enter::first_site(step), ..Unit::default() }
 }
 
 /// The configuration that a unit's pages changed, for the step's own tool.

@@ -1,5 +1,7 @@
 //! The decisions, asked through the front door: a playbook, an answering tool, the log that follows.
 
+mod own;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -81,12 +83,14 @@ impl Bench {
             .map_or(1, |entry| entry.event_id.0 + i64::try_from(event_span(&entry.facts)).unwrap());
         let at_ms =
             1_000_000 + i64::try_from(self.logs.values().map(Vec::len).sum::<usize>()).unwrap();
-        let moment = Moment { playbook: &self.playbook, key: &key, seq, at_ms, event_id };
+        let (playbook, playbooks) = (&self.playbook, BTreeMap::new());
+        let moment =
+            Moment { playbook, key: &key, seq, at_ms, event_id, nonce: 0, playbooks: &playbooks };
         let mut loaded = Arc::new(Loaded::default());
         let decided = loop {
             match transition(&moment, before.as_ref(), std::slice::from_ref(&envelope), &loaded) {
                 Ok(decided) => break decided,
-                Err(Needs(payloads)) => {
+                Err(Needs { payloads, .. }) => {
                     for payload in payloads {
                         let value = self.load(&payload);
                         Arc::make_mut(&mut loaded).insert(&payload, &value);

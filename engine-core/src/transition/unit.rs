@@ -1,20 +1,21 @@
 //! What follows the answer to a call: the next call of the same run or iteration, or its end.
 
-use super::enter::{action_at, first_site};
+use super::enter::{action_at, first_site, tool_at};
 use super::execution::{Flow, settle};
 use super::exit::Ending;
+use super::own::{Arranged, Origin, OwnAnswer, is_own};
 use super::pages::tell_pages;
 use super::policy::Onward;
 use super::rules::Effect;
 use super::view::{Occasion, View, output};
 use super::{Needs, Trouble, Turn};
 use crate::command::CallSite;
-use crate::event::{Fact, Failure, ToolFailure};
+use crate::event::{Answer, Fact, Failure, Outcome, ToolFailure};
 use crate::ids::CommandId;
 use crate::limits::UNIT_CALLS_MAX;
 use crate::payload::Payload;
 use crate::playbook::{Action, Step, sink};
-use crate::state::{At, Continuation};
+use crate::state::{At, Continuation, Unit};
 
 impl<'a> Turn<'a> {
     /// The command that is out for a run or an iteration.
@@ -99,7 +100,14 @@ impl<'a> Turn<'a> {
                 Err(failure) => return self.fail(ending, failure),
             }
         }
-        if ending.error.is_none() && step.sink.as_ref().is_some_and(|save| !sink::records(save)) {
+        if ending.error.is_none()
+            && let Some(save) = &step.sink
+        {
+            if sink::records(save) {
+                let data = self.result_now(&ending);
+                self.carry_out(&mut ending, vec![Effect::Save(data)])?;
+                return self.finish_unit(ending);
+            }
             ending.unit.prev = Some(self.result_now(&ending));
             ending.unit.site = CallSite::Sink;
             return self.go_on(&mut ending, 0);
@@ -249,6 +257,7 @@ impl<'a> Turn<'a> {
             });
         }
         ending.unit.calls += 1;
+        forget_own(&mut ending.unit);
         let next = Ending { attempt: 1, error: None, ..ending.clone() };
         self.issue_unit(&next, 1, self.at_after(delay_ms))
     }
@@ -266,18 +275,79 @@ impl<'a> Turn<'a> {
             attempt: ending.attempt,
             delay_ms,
         });
+        forget_own(&mut ending.unit);
         self.issue_unit(ending, ending.attempt + 1, self.at_after(delay_ms))
     }
 
+    /// Sends out the call that a unit names; one of the engine's own kinds knows its own time.
     fn issue_unit(
         &mut self,
         ending: &Ending,
         attempt: u32,
         not_before_ms: i64,
     ) -> Result<(), Needs> {
-        match ending.index {
-            None => self.issue(ending, attempt, not_before_ms),
-            Some(index) => self.issue_item(index, &ending.unit, attempt, not_before_ms),
+        let step = self.step_of(&ending.step);
+        let own = step.is_some_and(|step| is_own(&self.kind_at(step, ending.unit.site)));
+        match (ending.index, own) {
+            (None, _) => self.issue(ending, attempt, not_before_ms),
+            (Some(_), true) => self.issue_item(ending, attempt),
+            (Some(_), false) => {
+                self.issue_item_at(ending, attempt, not_before_ms);
+                Ok(())
+            }
+        }
+    }
+
+    /// Renders a call of the engine's own kinds.
+    pub(super) fn arrange_call(
+        &self,
+        step: &'a Step,
+        ending: &Ending,
+        attempt: u32,
+    ) -> Result<Arranged, Trouble> {
+        let Some(tool) = tool_at(step, ending.unit.site) else {
+            return Err(Trouble::failed("StateError", "a call without a tool"));
+        };
+        let view = self.sight(step, ending, None)?;
+        let event_id = ending.index.map(|_| ending.run);
+        let command_id = self.command_of(ending);
+        let origin = Origin { command_id, attempt, index: ending.index, event_id };
+        self.arrange(step, &tool, &step.args, &view, &origin)
+    }
+
+    /// What an answer means to a call of the engine's own kinds; none if the call is not over.
+    pub(super) fn heard_own(
+        &mut self,
+        ending: &mut Ending,
+        outcome: Outcome,
+    ) -> Result<Option<Outcome>, Needs> {
+        let Some(step) = self.step_of(&ending.step) else { return Ok(Some(outcome)) };
+        let kind = self.kind_at(step, ending.unit.site);
+        if !is_own(&kind) {
+            return Ok(Some(outcome));
+        }
+        let next = ending.attempt + 1;
+        match self.read_answer(&kind, &ending.unit, outcome) {
+            OwnAnswer::Settled(outcome) => return Ok(Some(outcome)),
+            OwnAnswer::Again { not_before_ms } => match ending.index {
+                None => self.issue_at(ending, next, not_before_ms)?,
+                Some(_) => self.issue_item_at(ending, next, not_before_ms),
+            },
+            OwnAnswer::Anew => {
+                forget_own(&mut ending.unit);
+                self.issue_unit(ending, next, 0)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The answer that a call gives itself.
+    pub(super) fn own_answer(&self, ending: &Ending, attempt: u32) -> Answer {
+        Answer {
+            command_id: self.command_of(ending),
+            attempt,
+            worker: "engine".to_owned(),
+            outcomes: Vec::new(),
         }
     }
 
@@ -402,6 +472,14 @@ pub(super) fn suspend(
         rule: place.rule,
         action: place.action,
     });
+}
+
+/// The next call waits for nothing yet.
+fn forget_own(unit: &mut Unit) {
+    unit.child = None;
+    unit.until_ms = None;
+    unit.since_ms = None;
+    unit.token = None;
 }
 
 /// Whether a failed save leaves its step alone (decision D34).

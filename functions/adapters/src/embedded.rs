@@ -19,6 +19,7 @@ use self::payload_store::{FilePayloadStore, MemoryPayloadStore};
 use self::queue::{Commands, Events};
 use self::store::SqliteStore;
 use crate::clock::Timer;
+use crate::ids::SnowflakeIds;
 
 /// What the engine knows and the adapters do not.
 #[derive(Clone)]
@@ -45,6 +46,8 @@ pub struct Embedded {
     pub catalog: Arc<SqliteCatalog>,
     /// The time.
     pub clock: Arc<dyn Timer>,
+    /// Ids and secrets.
+    pub ids: Arc<SnowflakeIds>,
 }
 
 impl Embedded {
@@ -82,6 +85,7 @@ impl Embedded {
             events: Arc::new(Events::new(options.clock.clone())),
             commands: Arc::new(Commands::new(options.clock.clone())),
             payloads,
+            ids: Arc::new(SnowflakeIds::new(options.clock.clone())),
             clock: options.clock,
         }
     }
@@ -96,6 +100,7 @@ impl Embedded {
             payloads: self.payloads.clone(),
             catalog: self.catalog.clone(),
             clock: self.clock.clone(),
+            ids: self.ids.clone(),
         }
     }
 

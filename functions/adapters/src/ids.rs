@@ -1,4 +1,4 @@
-//! Ids for what has no cause inside the engine.
+//! Ids and secrets for what has no cause inside the engine.
 
 use std::hash::{BuildHasher, RandomState};
 use std::process;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use engine_core::ids::{ExecutionId, SNOWFLAKE_LOW_BITS, snowflake_floor};
-use engine_core::ports::{Clock, IdGenerator};
+use engine_core::ports::{Clock, IdGenerator, PortError, PortErrorKind};
 
 /// Bits of the counter, the lowest of an id; the shard is above it, then the milliseconds.
 const COUNTER_BITS: u32 = 17;
@@ -52,6 +52,15 @@ impl IdGenerator for SnowflakeIds {
             }
         }
     }
+
+    fn nonce(&self) -> Result<u128, PortError> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| {
+            let message = "the operating system's random source does not answer";
+            PortError::caused(PortErrorKind::Unavailable, message, error)
+        })?;
+        Ok(u128::from_le_bytes(bytes))
+    }
 }
 
 #[cfg(test)]
@@ -72,6 +81,13 @@ mod tests {
         });
         assert!(drawn.iter().all(|ids| ids.is_sorted_by(|a, b| a < b)));
         assert_eq!(drawn.concat().into_iter().collect::<BTreeSet<_>>().len(), 40_000);
+    }
+
+    #[test]
+    fn secrets_differ() {
+        let ids = SnowflakeIds::new(Arc::new(ManualClock::new(0)));
+        let drawn: BTreeSet<u128> = (0..100).map(|_| ids.nonce().unwrap()).collect();
+        assert_eq!(drawn.len(), 100);
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn loop_open(step: &str, size: u64) -> LoopOpen {
         scope: inline(Value::Null),
         heard: 0,
         note: None,
+        depth: 0,
     }
 }
 

@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use engine_core::command::Command;
 use engine_core::driver::outbox;
 use engine_core::event::{Entry, Envelope};
-use engine_core::ids::{AggregateKey, ExecutionId};
+use engine_core::ids::{AggregateKey, ExecutionId, snowflake_floor};
 use engine_core::load::Readers;
 use engine_core::payload::{Blob, PayloadRef};
 use engine_core::playbook::{Playbook, PlaybookRef};
 use engine_core::ports::{
-    Catalog, Clock, CommandQueue, EventQueue, PayloadStore, PortError, PortErrorKind, Ports,
-    StateStore, Tail,
+    Catalog, Clock, CommandQueue, EventQueue, IdGenerator, PayloadStore, PortError, PortErrorKind,
+    Ports, StateStore, Tail,
 };
 use engine_core::project::event_span;
 use engine_core::state::State;
@@ -30,7 +30,8 @@ pub(crate) fn ports(sim: &Sim, skew_ms: i64) -> Ports {
         events: Arc::<Simulated>::clone(&port),
         payloads: Arc::<Simulated>::clone(&port),
         catalog: Arc::<Simulated>::clone(&port),
-        clock: port,
+        clock: Arc::<Simulated>::clone(&port),
+        ids: port,
     }
 }
 
@@ -173,6 +174,25 @@ impl Catalog for Simulated {
         };
         let found = self.sim.read(Site::ReadPlaybook, find).await?;
         found.ok_or_else(|| PortError::new(PortErrorKind::NotFound, "no such playbook"))
+    }
+
+    async fn newest(&self, path: &str) -> Result<Option<PlaybookRef>, PortError> {
+        let find = |world: &mut World| {
+            let mut all = world.subjects.iter().map(|subject| &subject.playbook.reference);
+            all.find(|reference| reference.path == path).cloned()
+        };
+        self.sim.read(Site::ReadPlaybook, find).await
+    }
+}
+
+impl IdGenerator for Simulated {
+    fn execution_id(&self) -> ExecutionId {
+        ExecutionId(snowflake_floor(self.now_ms()))
+    }
+
+    fn nonce(&self) -> Result<u128, PortError> {
+        // Chance of its own would give every seed another world.
+        Ok(self.now_ms().unsigned_abs().into())
     }
 }
 

@@ -153,6 +153,11 @@ impl Catalog for SqliteCatalog {
         }
         Ok(self.keep(playbook))
     }
+
+    async fn newest(&self, path: &str) -> Result<Option<PlaybookRef>, PortError> {
+        let newest = Self::newest(self, path).await?;
+        Ok(newest.map(|version| version.reference))
+    }
 }
 
 fn insert(

@@ -8,8 +8,8 @@ use engine_core::ids::{ExecutionId, InputId};
 use engine_core::payload::{Blob, PayloadRef};
 use engine_core::playbook::{Playbook, PlaybookRef};
 use engine_core::ports::{
-    Catalog, Clock, CommandQueue, EventQueue, PayloadStore, PortError, PortErrorKind, Ports,
-    StateStore, Tail,
+    Catalog, Clock, CommandQueue, EventQueue, IdGenerator, PayloadStore, PortError, PortErrorKind,
+    Ports, StateStore, Tail,
 };
 
 use super::*;
@@ -84,6 +84,20 @@ impl Catalog for Nothing {
     async fn playbook(&self, _reference: &PlaybookRef) -> Result<Arc<Playbook>, PortError> {
         nowhere()
     }
+
+    async fn newest(&self, _path: &str) -> Result<Option<PlaybookRef>, PortError> {
+        nowhere()
+    }
+}
+
+impl IdGenerator for Nothing {
+    fn execution_id(&self) -> ExecutionId {
+        ExecutionId(1)
+    }
+
+    fn nonce(&self) -> Result<u128, PortError> {
+        Ok(0)
+    }
 }
 
 impl Clock for Nothing {
@@ -100,6 +114,7 @@ fn driver(store: &Arc<Flaky>) -> Driver {
         payloads: Arc::new(Nothing),
         catalog: Arc::new(Nothing),
         clock: Arc::new(Nothing),
+        ids: Arc::new(Nothing),
     })
 }
 

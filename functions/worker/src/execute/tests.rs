@@ -33,6 +33,10 @@ impl Catalog for World {
         let down = || PortError::new(PortErrorKind::Unavailable, "the catalog does not answer");
         self.playbook.clone().ok_or_else(down)
     }
+
+    async fn newest(&self, _path: &str) -> Result<Option<PlaybookRef>, PortError> {
+        Ok(self.playbook.as_ref().map(|playbook| playbook.reference.clone()))
+    }
 }
 
 #[async_trait]
@@ -469,7 +473,7 @@ async fn an_inline_task_is_found_by_its_label() {
     };
     step.rules = vec![Rule {
         when: When::Else,
-        actions: vec![Action::Task(task)],
+        actions: vec![Action::Task(Box::new(task))],
         position: Position::default(),
     }];
     let world = world(step);
