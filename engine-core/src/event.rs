@@ -389,6 +389,9 @@ pub enum Fact {
     Saved {
         /// The run.
         run: EventId,
+        /// The iteration, in a loop.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        index: Option<u64>,
         /// The step.
         step: StepName,
         /// What was saved.

@@ -77,7 +77,7 @@ impl Playbook {
     pub fn analysed(mut self) -> Self {
         for step in &mut self.steps {
             step.retries = retries::rules_of(step);
-            step.names = names::of_step(step);
+            step.names = names::of_step(step, &self.workbook);
         }
         self
     }
@@ -346,7 +346,7 @@ pub enum Action {
     /// `sink` or `save`: a map.
     Sink(Value),
     /// A named inline task.
-    Task(Task),
+    Task(Box<Task>),
     /// `call`: tool configuration to replace, or `{step, args}`.
     Call(Value),
     /// `retry`: the error form or the pagination form.

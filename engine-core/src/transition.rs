@@ -11,16 +11,21 @@ mod execution;
 mod exit;
 mod finish;
 mod frames;
+mod items;
 mod join;
-#[allow(dead_code, reason = "the calls of units are what calls it")]
 mod own;
+mod pages;
 mod pending;
+mod policy;
 pub mod retry;
 mod rules;
+mod set;
 mod settings;
 mod timer;
+mod unit;
 mod view;
 mod wait;
+mod ways;
 mod workload;
 
 #[cfg(test)]
@@ -196,19 +201,17 @@ impl<'a> Turn<'a> {
             Some(State::Execution(_)) => Some(true),
             Some(State::Loop(_)) => Some(false),
         };
+        let was_going = self.is_going();
         let taken = match (&envelope.input, known) {
             (Input::Start(start), None) => self.start(start).map(|()| None),
-            (Input::LoopOpen(open), None) => {
-                self.open_loop(open);
-                Ok(None)
-            }
+            (Input::LoopOpen(open), None) => self.open_loop(open).map(|()| None),
             (Input::Start(_) | Input::LoopOpen(_), Some(_)) => Ok(Some(IgnoreReason::Duplicate)),
             (Input::Answer(answer), Some(true)) if self.is_timer(answer) => self.timer_rang(answer),
             (Input::Answer(answer), Some(true)) => self.answered(answer),
             (Input::Answer(answer), Some(false)) => self.frame_answered(answer),
             (Input::LoopSignal(signal), Some(true)) => self.signalled(signal),
             (Input::Cancel { reason }, Some(true)) => Ok(self.cancel(reason)),
-            (Input::Cancel { reason }, Some(false)) => self.cancel_loop(reason),
+            (Input::Cancel { reason }, Some(false)) => Ok(self.stop_loop(reason)),
             (Input::Tick, Some(true)) => self.execution_tick().map(|()| None),
             (Input::Tick, Some(false)) => {
                 self.expire_calls().and_then(|()| self.loop_tick()).map(|()| None)
@@ -218,14 +221,13 @@ impl<'a> Turn<'a> {
             (Input::Resume, _) => Ok(None),
             _ => Ok(Some(IgnoreReason::Unknown)),
         };
-        match taken {
-            Ok(None) => Ok(()),
-            Ok(Some(reason)) => {
-                self.ignored.push((envelope.id.clone(), reason));
-                Ok(())
-            }
-            Err(needs) => Err(needs),
+        if let Some(reason) = taken? {
+            self.ignored.push((envelope.id.clone(), reason));
         }
+        if was_going && !self.is_going() {
+            self.stop_calls()?;
+        }
+        Ok(())
     }
 
     /// The only way a fact enters a turn: what is recorded is what happened.
@@ -244,13 +246,19 @@ impl<'a> Turn<'a> {
         self.facts.push(fact);
     }
 
-    /// Makes a value that was just recorded known under the name that the state gives it.
+    /// Makes a value that was just recorded known under the name that the state gives it: it is not in
+    /// the log yet, and later inputs of this decision may ask for it.
     fn remember(&mut self, fact: &Fact, at: &At<'_>) {
-        if let Some(payload @ Payload::Inline(value)) = fact.payload(0) {
-            let name = at.remember(payload, 0);
-            if name.inline().is_none() {
-                Arc::make_mut(&mut self.loaded).insert(&name, value);
-            }
+        let by_place = matches!(
+            fact,
+            Fact::LoopOpened { .. } | Fact::FrameIssued { .. } | Fact::LoopVariables { .. }
+        );
+        let Some(payload) = fact.payload(0) else { return };
+        let name = if by_place { at.place(0) } else { at.remember(payload, 0) };
+        let stored = self.loaded.value(payload);
+        let value = payload.inline().or(stored.as_deref());
+        if let (None, Some(value)) = (name.inline(), value) {
+            Arc::make_mut(&mut self.loaded).insert(&name, value);
         }
     }
 

@@ -84,7 +84,12 @@ fn history() -> Vec<(AggregateKey, Vec<Fact>)> {
         attempt: 1,
         delay_ms: 10,
     };
-    let saved = Fact::Saved { run: FETCH, step: "fetch".into(), data: Payload::Inline(json!([1])) };
+    let saved = Fact::Saved {
+        run: FETCH,
+        index: None,
+        step: "fetch".into(),
+        data: Payload::Inline(json!([1])),
+    };
     let open = loop_open("process", 2);
     let requested = Fact::LoopRequested { run: PROCESS, key: inner.clone(), open: open.clone() };
     let summary = summary(&inner, 2, 1);

@@ -120,7 +120,7 @@ async fn a_full_disk_refuses_and_leaves_everything_as_it_was() {
     let (_folder, path) = folder();
     let key = execution(1);
     let data = Payload::Inline(json!("x".repeat(20_000)));
-    let large = Fact::Saved { run: EventId(1), step: "s".into(), data };
+    let large = Fact::Saved { run: EventId(1), index: None, step: "s".into(), data };
     let store =
         SqliteStore::open(&path, Options { bytes_max: Some(400_000), ..options() }).unwrap();
     let mut written = 0;
@@ -147,7 +147,7 @@ async fn one_oversized_commit_does_not_spoil_those_beside_it() {
     let store =
         SqliteStore::open(&path, Options { bytes_max: Some(1_000_000), ..options() }).unwrap();
     let data = Payload::Inline(json!("x".repeat(2_000_000)));
-    let large = Fact::Saved { run: EventId(1), step: "s".into(), data };
+    let large = Fact::Saved { run: EventId(1), index: None, step: "s".into(), data };
     let entries = [
         entry(&execution(1), 1, vec![]),
         entry(&execution(2), 1, vec![large]),

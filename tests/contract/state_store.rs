@@ -31,7 +31,8 @@ async fn an_unknown_aggregate_is_empty(store: &dyn StateStore) {
 async fn what_is_committed_is_read_back(store: &dyn StateStore) {
     let key = loop_of(101, "a step: with \"quotes\", ümlauts and 1", 7);
     let data = Payload::Inline(json!({"n": 1.5, "b": [null, true], "a": "\u{0}\n"}));
-    let saved = Fact::Saved { run: engine_core::ids::EventId(7), step: "x".into(), data };
+    let saved =
+        Fact::Saved { run: engine_core::ids::EventId(7), index: None, step: "x".into(), data };
     let committed = entry(&key, 1, vec![saved, finished(Status::Completed)]);
     store.commit(&committed).await.unwrap();
 

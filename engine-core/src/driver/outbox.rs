@@ -62,10 +62,17 @@ fn issued(key: &AggregateKey, state: &LoopState, fact: &Fact) -> Option<Command>
     else {
         return None;
     };
-    let (first, len, attempt, not_before_ms) = (*first, *len, *attempt, *not_before_ms);
-    let frame = frame_command(key, state, &Issued { first, len, attempt, not_before_ms });
-    let id = if *call > 1 { CommandId(format!("{}/{call}", frame.id)) } else { frame.id };
-    Some(Command { id, tool_kind: tool_kind.clone(), site: *site, unit: unit.clone(), ..frame })
+    let frame = Issued {
+        first: *first,
+        len: *len,
+        attempt: *attempt,
+        not_before_ms: *not_before_ms,
+        call: *call,
+        site: *site,
+        tool_kind: tool_kind.clone(),
+        unit: unit.clone(),
+    };
+    Some(frame_command(key, state, &frame))
 }
 
 /// The message that brings the end of an execution's time back to it. No step is meant: whoever runs it
@@ -190,7 +197,8 @@ pub(super) fn frames(key: &AggregateKey, state: &LoopState) -> Vec<Command> {
     let frames = plain.map(|frame| {
         let (first, len, attempt) = (frame.first, frame.len, frame.attempt);
         let not_before_ms = state.not_before_ms(frame);
-        frame_command(key, state, &Issued { first, len, attempt, not_before_ms })
+        let plain = Issued::plain(first, len, attempt, state.tool_kind.clone());
+        frame_command(key, state, &Issued { not_before_ms, ..plain })
     });
     frames.collect()
 }

@@ -4,8 +4,8 @@
 //!
 //! * `document`, `node`: the YAML, within limits, with the place of every key and scalar.
 //! * `reader`: what all levels share: closed maps, typed scalars, checked templates.
-//! * `root`, `step`, `tool`, `repeat`, `rule`, `next`: one level of the language each.
-//! * `references`: what no level sees alone: names, targets, unreachable steps.
+//! * `root`, `step`, `tool`, `pause`, `policy`, `repeat`, `rule`, `next`: one level of the language each.
+//! * `references`, `join`: what no level sees alone: names, targets, unreachable steps, branches that meet.
 //! * `source`: from a place inside a template to its place in the file.
 //!
 //! # YAML
@@ -15,8 +15,11 @@
 //! (`<<`) work.
 
 mod document;
+mod join;
 mod next;
 mod node;
+mod pause;
+mod policy;
 mod reader;
 mod references;
 mod repeat;

@@ -3,22 +3,18 @@
 use serde_json::Value;
 
 use crate::playbook::diagnostic::{Diagnostic, Span};
+use crate::playbook::names::ENGINE_KINDS;
 use crate::playbook::sink;
-use crate::playbook::{Action, Playbook, Position, Step, Tool};
+use crate::playbook::{Action, Playbook, Position, Step, Task, Tool};
 
 /// Kinds of tool that this build runs.
-pub const KINDS_RUN: [&str; 3] = ["http", "noop", "python"];
-
-/// Keys that make a `retry` a request for the next page.
-const PAGE_KEYS: [&str; 8] =
-    ["params", "url", "method", "headers", "body", "data", "args", "endpoint"];
-
-const TASK_LISTS: &str = "write one step for each task";
+pub const KINDS_RUN: [&str; 7] =
+    ["http", "noop", "python", "playbook", "workbook", "wait", "callback"];
 
 /// Everything in `playbook` that this version would not do, each an error.
 #[must_use]
 pub fn unsupported(playbook: &Playbook) -> Vec<Diagnostic> {
-    let mut report = Report { found: Vec::new() };
+    let mut report = Report { playbook, found: Vec::new() };
     if !playbook.keychain.is_empty() {
         let start = Position { line: 1, column: 1 };
         report.add(start, "keychain".to_owned(), "`keychain`", None);
@@ -27,14 +23,17 @@ pub fn unsupported(playbook: &Playbook) -> Vec<Diagnostic> {
         report.step(step, &format!("workflow[{index}]"));
     }
     report.found.sort_by_key(|found| found.position);
+    // A workbook task may be called by several steps.
+    report.found.dedup();
     report.found
 }
 
-struct Report {
+struct Report<'a> {
+    playbook: &'a Playbook,
     found: Vec<Diagnostic>,
 }
 
-impl Report {
+impl Report<'_> {
     fn add(&mut self, start: Position, path: String, what: &str, advice: Option<&str>) {
         let message = format!("{what} is known but not run by this version");
         let found = Diagnostic::error("unsupported", Span { start, length: 1 }, message);
@@ -43,105 +42,152 @@ impl Report {
     }
 
     fn step(&mut self, step: &Step, path: &str) {
-        let at = step.position;
-        if let Some(tool) = &step.tool {
-            self.tool(tool, &format!("{path}.tool"));
+        match &step.tool {
+            Some(tool) => self.tool(tool, &format!("{path}.tool")),
+            None => {
+                for (index, task) in step.tasks.iter().enumerate() {
+                    self.task(task, &format!("{path}.tool[{index}]"));
+                }
+            }
         }
-        if !step.tasks.is_empty() {
-            self.add(at, format!("{path}.tool"), "a list of tasks", Some(TASK_LISTS));
-        }
-        if step.retry.is_some() {
-            let advice = "write a `case` rule: `- {when: \"{{ event.name == 'call.error' }}\", \
-                          then: {retry: {max_attempts: 3}}}`";
-            self.add(at, format!("{path}.retry"), "`retry` of a step or a tool", Some(advice));
-        }
-        if step.sink.is_some() {
-            let advice = "write a step that stores the result";
-            self.add(at, format!("{path}.sink"), "`sink` of a step or a tool", Some(advice));
-        }
-        for key in policies(step) {
-            let advice = (key == "admit").then_some("put the condition on the arc that leads here");
-            self.add(at, format!("{path}.spec.policy"), &format!("`spec.policy.{key}`"), advice);
-        }
-        if step.join_all {
-            let advice = "route the branches one after the other";
-            self.add(at, format!("{path}.spec.join"), "`join: all`", Some(advice));
-        }
-        if let Some(repeat) = step.repeat.as_ref().filter(|repeat| repeat.chunk.is_some()) {
-            let advice = "let a step before this one build the list of chunks";
-            self.add(repeat.position, format!("{path}.loop.chunk"), "`chunk`", Some(advice));
+        if let Some(sink) = &step.sink {
+            self.sink(sink, step.position, format!("{path}.sink"));
         }
         for (index, rule) in step.rules.iter().enumerate() {
             for action in &rule.actions {
-                let path = format!("{path}.case[{index}]");
-                self.action(action, rule.position, path);
+                self.action(action, rule.position, &format!("{path}.case[{index}]"));
             }
+        }
+        for sink in step.retries.iter().flat_map(|rule| &rule.actions).filter_map(sink_of) {
+            self.sink(sink, step.position, format!("{path}.retry"));
         }
     }
 
     fn tool(&mut self, tool: &Tool, path: &str) {
-        if !KINDS_RUN.contains(&tool.kind.as_str()) {
-            let known = KINDS_RUN.map(|kind| format!("`{kind}`")).join(", ");
-            let span = Span { start: tool.position, length: 1 };
-            let message = format!("the tool `{}` is known but not run by this build", tool.kind);
-            let found = Diagnostic::error("unsupported", span, message);
-            let advice = Some(format!("kinds that run: {known}"));
-            self.found.push(Diagnostic { path: format!("{path}.kind"), advice, ..found });
-        }
-        if tool.config.get("spec").and_then(|spec| spec.get("policy")).is_some() {
-            let advice = "write `case` rules on `call.done` and `call.error`";
-            self.add(tool.position, format!("{path}.spec"), "`tool.spec.policy`", Some(advice));
-        }
+        self.kind(tool, &KINDS_RUN, path);
         let output = tool.config.get("output");
         if output.and_then(|output| output.get("accumulate")).is_some() {
-            self.add(tool.position, format!("{path}.output"), "`output.accumulate`", None);
+            let advice = "write a `case` rule with `collect`, or `set` a variable of the iteration";
+            let path = format!("{path}.output");
+            self.add(tool.position, path, "`output.accumulate`", Some(advice));
         }
         for key in ["wait", "callback"] {
-            if tool.config.get(key).is_some_and(|value| !is_off(value)) {
-                self.add(tool.position, format!("{path}.{key}"), &format!("`{key}`"), None);
+            let is_own = ENGINE_KINDS.contains(&tool.kind.as_str());
+            if !is_own && tool.config.get(key).is_some_and(|value| !is_off(value)) {
+                let advice = format!("write a step with `tool: {{kind: {key}}}`");
+                let path = format!("{path}.{key}");
+                self.add(tool.position, path, &format!("`{key}`"), Some(&advice));
+            }
+        }
+        let source = tool.config.get("script").and_then(|script| script.pointer("/source/type"));
+        if let Some(store) = source.and_then(Value::as_str).filter(|kind| is_bucket(kind)) {
+            let advice = "use `source: {type: file}` or `source: {type: http}`, or write `code`";
+            let what = format!("a script from `{store}`");
+            self.add(tool.position, format!("{path}.script"), &what, Some(advice));
+        }
+        if tool.kind == "workbook" {
+            self.workbook(tool);
+        }
+    }
+
+    fn kind(&mut self, tool: &Tool, run: &[&str], path: &str) {
+        if run.contains(&tool.kind.as_str()) {
+            return;
+        }
+        let known: Vec<String> = run.iter().map(|kind| format!("`{kind}`")).collect();
+        let span = Span { start: tool.position, length: 1 };
+        let message = format!("the tool `{}` is known but not run by this build", tool.kind);
+        let found = Diagnostic::error("unsupported", span, message);
+        let advice = Some(format!("kinds that run: {}", known.join(", ")));
+        self.found.push(Diagnostic { path: format!("{path}.kind"), advice, ..found });
+    }
+
+    /// The task of the workbook that a tool calls; who calls it by a template finds out later.
+    fn workbook(&mut self, caller: &Tool) {
+        let name = ["task", "name"].iter().find_map(|key| caller.config.get(*key)?.as_str());
+        let tasks = self.playbook.workbook.iter().enumerate();
+        for (index, task) in tasks.filter(|(_, task)| Some(task.name.as_str()) == name) {
+            let path = format!("workbook[{index}].tool");
+            if task.tool.kind == "workbook" {
+                let what = "a workbook task that calls a workbook task";
+                self.add(task.tool.position, path, what, Some("call the other task itself"));
+            } else {
+                self.tool(&task.tool, &path);
+                self.bare(&task.tool, &path, "write it on the step that calls the task");
             }
         }
     }
 
-    fn action(&mut self, action: &Action, at: Position, path: String) {
-        let pages = "fetch the pages with a step that routes back to itself";
-        let (what, advice) = match action {
-            Action::Collect(_) => ("`collect`", Some("use `set` on a step that routes to itself")),
-            Action::Call(_) => ("`call`", Some(pages)),
-            Action::Task(_) => ("a task inside `then`", Some("make it a step, and route to it")),
-            Action::Retry(retry) if is_pagination(retry) => {
-                ("`retry` with changed parameters", Some(pages))
+    /// A tool where there is no step to hold its `retry`, its `sink` and its policy.
+    fn bare(&mut self, tool: &Tool, path: &str, advice: &str) {
+        for key in ["retry", "sink", "save"] {
+            if tool.config.get(key).is_some_and(|value| !is_off(value)) {
+                let path = format!("{path}.{key}");
+                self.add(tool.position, path, &format!("`{key}` of a task"), Some(advice));
             }
-            Action::Sink(sink) if !sink::records(sink) => {
-                ("a `sink` that stores", Some("route to a step that stores the value"))
+        }
+        if tool.config.get("spec").is_some_and(|spec| spec.pointer("/policy/rules").is_some()) {
+            let path = format!("{path}.spec");
+            self.add(tool.position, path, "`spec.policy` of such a task", Some(advice));
+        }
+    }
+
+    fn task(&mut self, task: &Task, path: &str) {
+        self.tool(&task.tool, path);
+        for key in ["retry", "sink", "save"] {
+            if task.tool.config.get(key).is_some_and(|value| !is_off(value)) {
+                let advice = match key {
+                    "retry" => "write `spec: {policy: {rules: [{when: ..., then: {do: retry}}]}}`",
+                    _ => "write a task after it that stores the value",
+                };
+                let what = format!("`{key}` of a task in a list");
+                self.add(task.tool.position, format!("{path}.{key}"), &what, Some(advice));
             }
-            Action::Set(_)
-            | Action::Vars(_)
-            | Action::Result(_)
-            | Action::Sink(_)
-            | Action::Retry(_)
-            | Action::Next(_)
-            | Action::Fail(_)
-            | Action::Skip(_) => return,
-        };
-        self.add(at, path, what, advice);
+        }
+    }
+
+    fn action(&mut self, action: &Action, at: Position, path: &str) {
+        match action {
+            Action::Sink(sink) => self.sink(sink, at, path.to_owned()),
+            Action::Task(task) => {
+                let path = format!("{path}.{}.tool", task.label);
+                if ENGINE_KINDS.contains(&task.tool.kind.as_str()) {
+                    let what = format!("the tool `{}` inside `then`", task.tool.kind);
+                    self.add(at, path, &what, Some("make it a step, and route to it"));
+                } else {
+                    self.tool(&task.tool, &path);
+                    self.bare(&task.tool, &path, "make it a step, and route to it");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A sink runs the tool of its kind, unless it only records.
+    fn sink(&mut self, value: &Value, at: Position, path: String) {
+        let tool = sink::tool_of(value);
+        let runs = KINDS_RUN.contains(&tool.kind.as_str());
+        let runs = runs && tool.kind != "workbook" && !ENGINE_KINDS.contains(&tool.kind.as_str());
+        if !runs && !sink::records(value) {
+            let what = format!("a `sink` to `{}`", tool.kind);
+            self.add(at, path, &what, Some("use a `sink` to `http`, `python` or `event_log`"));
+        }
     }
 }
 
-/// Keys of `spec.policy` that would change what happens; the failure mode of a loop is not one.
-fn policies(step: &Step) -> impl Iterator<Item = &str> {
-    let keys = step.policy.as_ref().and_then(Value::as_object);
-    let keys = keys.into_iter().flat_map(|policy| policy.keys()).map(String::as_str);
-    keys.filter(|key| !matches!(*key, "failure" | "exec"))
+fn sink_of(action: &Action) -> Option<&Value> {
+    match action {
+        Action::Sink(sink) => Some(sink),
+        _ => None,
+    }
 }
 
 fn is_off(value: &Value) -> bool {
     matches!(value, Value::Null | Value::Bool(false))
 }
 
-/// Whether a `retry` asks for another page and not for another try.
-fn is_pagination(retry: &Value) -> bool {
-    PAGE_KEYS.iter().any(|key| retry.get(key).is_some())
+fn is_bucket(kind: &str) -> bool {
+    ["s3", "gcs"].contains(&kind)
 }
 
 #[cfg(test)]

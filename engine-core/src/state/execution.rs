@@ -351,11 +351,15 @@ impl At<'_> {
     #[must_use]
     pub fn remember(&self, payload: &Payload, item: u32) -> Payload {
         match payload {
-            Payload::Inline(value) if !is_small(value) => {
-                Payload::Log { key: self.key.clone(), seq: self.seq, fact: self.fact, item }
-            }
+            Payload::Inline(value) if !is_small(value) => self.place(item),
             _ => payload.clone(),
         }
+    }
+
+    /// The place of a recorded value in the log.
+    #[must_use]
+    pub fn place(&self, item: u32) -> Payload {
+        Payload::Log { key: self.key.clone(), seq: self.seq, fact: self.fact, item }
     }
 }
 

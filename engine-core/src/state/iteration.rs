@@ -170,6 +170,8 @@ impl LoopState {
             }
             Fact::Answered { index: Some(index), attempt, .. } => self.settle(*index, *attempt),
             Fact::IterationSettled { index, outcome, handled, .. } => {
+                // One whose first call could not even be rendered was never out.
+                self.next = self.next.max(*index + 1);
                 self.count(*index, 1, std::slice::from_ref(outcome), &[]);
                 self.handled += u64::from(*handled);
             }
@@ -194,9 +196,9 @@ impl LoopState {
         LoopSummary { key: at.key.clone(), total, failed }
     }
 
-    fn issue(&mut self, frame: PendingFrame, from_ms: i64) {
+    fn issue(&mut self, mut frame: PendingFrame, from_ms: i64) {
         let deadline_ms = from_ms.saturating_add(self.patience_ms(frame.len));
-        let frame = PendingFrame { deadline_after_ms: deadline_ms - self.opened_ms, ..frame };
+        frame.deadline_after_ms = deadline_ms - self.opened_ms;
         self.next = self.next.max(frame.first + u64::from(frame.len));
         match self.pending.binary_search_by_key(&frame.first, |pending| pending.first) {
             Ok(at) => self.pending[at] = frame,

@@ -20,6 +20,9 @@ pub struct Unit {
     pub calls: u32,
     /// What the call that is out runs.
     pub site: CallSite,
+    /// Unix milliseconds when its first call began; 0 before that is known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub began_ms: i64,
     /// 1-based page of the step's tool.
     #[serde(skip_serializing_if = "is_first")]
     pub page: u32,
@@ -35,6 +38,9 @@ pub struct Unit {
     /// Results of its tasks by label, and of the named tasks of its rules.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub results: BTreeMap<String, Payload>,
+    /// What an iteration's result is by now: the last tool call's, or what a rule put in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Payload>,
     /// Result of the task before (`_prev`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prev: Option<Payload>,
@@ -105,16 +111,23 @@ fn is_first(page: &u32) -> bool {
     *page == 1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(ms: &i64) -> bool {
+    *ms == 0
+}
+
 impl Default for Unit {
     fn default() -> Self {
         Self {
             calls: 1,
             site: CallSite::Tool,
+            began_ms: 0,
             page: 1,
             overrides: None,
             tortoise: None,
             vars: BTreeMap::new(),
             results: BTreeMap::new(),
+            result: None,
             prev: None,
             collected: None,
             then: None,

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
+use super::own::is_own;
 use super::settings::whole;
 use super::view::{Item, View};
 use super::{Trouble, Turn};
@@ -11,10 +12,10 @@ use crate::event::{Fact, LoopOpen};
 use crate::ids::{AggregateKey, EventId, StepName};
 use crate::limits::{
     CHUNK_BYTES, CHUNK_ITEMS_MAX, FRAME_ITEMS_MAX, LOOP_IN_FLIGHT_DEFAULT, LOOP_IN_FLIGHT_MAX,
-    LOOP_ITEMS_MAX,
+    LOOP_ITEMS_MAX, LOOP_UNITS_IN_FLIGHT_MAX,
 };
 use crate::payload::{Blob, PayloadRef};
-use crate::playbook::{Loop, LoopMode, Rule, Step, When};
+use crate::playbook::{Loop, LoopMode, Rule, Step, When, sink};
 use crate::template::{Coerce, condition, evaluate, expression, render};
 
 impl<'a> Turn<'a> {
@@ -28,6 +29,7 @@ impl<'a> Turn<'a> {
         }
         let max_in_flight = window(repeat, &view)?;
         let timeout_ms = self.timeout_ms(step, run)?;
+        let units = makes_units(step);
         let scope = self.scope(step, run);
         let (collection, chunk_items) = self.store_items(&items);
         let open = LoopOpen {
@@ -39,8 +41,12 @@ impl<'a> Turn<'a> {
             collection_size: items.len() as u64,
             collection,
             chunk_items,
-            max_in_flight,
-            frame_items_max: if step.rules.iter().any(watches_items) { 1 } else { FRAME_ITEMS_MAX },
+            max_in_flight: if units {
+                max_in_flight.min(LOOP_UNITS_IN_FLIGHT_MAX)
+            } else {
+                max_in_flight
+            },
+            frame_items_max: if units { 1 } else { FRAME_ITEMS_MAX },
             fail_fast: repeat.fail_fast,
             timeout_ms,
             scope,
@@ -84,8 +90,18 @@ pub(super) fn too_many(step: &StepName, items: usize) -> Trouble {
     Trouble::failed("LimitError", message)
 }
 
-/// Whether a rule may match the end of a single iteration: then frames carry one item each.
-pub(super) fn watches_items(rule: &Rule) -> bool {
+/// Whether iterations make several calls, or rules look at each: then a frame carries one of them.
+pub(super) fn makes_units(step: &Step) -> bool {
+    let saves = step.sink.as_ref().is_some_and(|save| !sink::records(save));
+    saves
+        || is_own(step.kind())
+        || !step.tasks.is_empty()
+        || !step.retries.is_empty()
+        || step.rules.iter().any(watches_items)
+}
+
+/// Whether a rule may match the end of a single iteration.
+fn watches_items(rule: &Rule) -> bool {
     match &rule.when {
         When::Condition(text) => {
             let iterations = ["call.done", "call.error", "step.failed"];
@@ -114,6 +130,12 @@ fn collect(repeat: &Loop, view: &mut View<'_>) -> Result<(Vec<Value>, Option<Str
         let place = format!("`loop.limit` (line {})", repeat.position.line);
         let limit = whole(limit, &view.context(), &place)?;
         items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    if let Some(chunk) = &repeat.chunk {
+        let place = format!("`loop.chunk` (line {})", repeat.position.line);
+        let size = whole(chunk, &view.context(), &place)?.max(1);
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        items = items.chunks(size).map(|chunk| Value::Array(chunk.to_vec())).collect();
     }
     if repeat.enumerate {
         let numbered = items.into_iter().zip(0_u64..);

@@ -1,23 +1,26 @@
 //! Entering a step: its run, its rules on entry, its command or its loop.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::execution::settle;
+use super::execution::{Flow, settle};
 use super::exit::Ending;
-use super::rules::{self, Effect, Fired};
+use super::own::{Arranged, is_own, launched};
+use super::rules::{Effect, rules_of};
 use super::settings::duration_ms;
 use super::view::Occasion;
 use super::{Needs, Trouble, Turn};
-use crate::command::{CallSite, Command, Scope};
+use crate::command::{CallSite, Command, RuleList, Scope};
 use crate::event::{Fact, Failure, ToolFailure};
 use crate::ids::{CommandId, EventId, StepName};
 use crate::limits::{
     OPEN_RUNS_MAX, STEP_ENTRIES_MAX, TOOL_TIMEOUT_MS_DEFAULT, TOOL_TIMEOUT_MS_MAX,
 };
 use crate::payload::Payload;
-use crate::playbook::Step;
+use crate::playbook::{Action, Step, Tool, sink};
+use crate::state::Unit;
 
 impl<'a> Turn<'a> {
     /// Enters a step with the arguments of the transition. An undefined `end` ends the branch.
@@ -50,8 +53,9 @@ impl<'a> Turn<'a> {
         let args = args.into_iter().map(|(name, value)| (name, self.spill(value))).collect();
         let run = self.next_event_id();
         self.record(Fact::StepEntered { step: name.clone(), run, cause, args });
-        let ending = Ending::new(run, name.clone());
-        if self.turns_away(step, run)? || self.consult_on_entry(step, &ending)? {
+        let mut ending = Ending::new(run, name.clone());
+        ending.unit.site = first_site(step);
+        if self.turns_away(step, run)? || self.consult_on_entry(step, &mut ending)? {
             return Ok(());
         }
         if step.repeat.is_some() {
@@ -60,7 +64,7 @@ impl<'a> Turn<'a> {
                 Err(failure) => self.fail_run(&ending, failure),
             }
         } else {
-            self.issue(run, name, 1, 0)
+            self.issue(&ending, 1, 0)
         }
     }
 
@@ -78,7 +82,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Rules that name `step.enter`; returns whether the run is over already.
-    fn consult_on_entry(&mut self, step: &'a Step, ending: &Ending) -> Result<bool, Needs> {
+    fn consult_on_entry(&mut self, step: &'a Step, ending: &mut Ending) -> Result<bool, Needs> {
         if step.rules.is_empty() {
             return Ok(false);
         }
@@ -89,61 +93,117 @@ impl<'a> Turn<'a> {
             attempt: 0,
         };
         let mut view = self.view(step, Some(ending.run), Some(occasion));
-        let command = self.command_id(&step.name, ending.run);
-        let verdict = rules::evaluate(step, &mut view, &command, &mut Fired::default());
+        view.unit = ending.unit.clone();
+        let verdict = self.ask(step, &mut view, ending, None);
         match settle(verdict)? {
             Ok(verdict) => {
+                ending.unit = view.unit;
                 let skipped = verdict.effects.contains(&Effect::Skip);
                 let over = self.carry_out(ending, verdict.effects)?;
-                if over == super::execution::Flow::On && skipped {
+                if over == Flow::On && skipped {
                     self.exit(ending.clone(), &Payload::Inline(Value::Null))?;
                     return Ok(true);
                 }
-                Ok(over == super::execution::Flow::Over)
+                Ok(over == Flow::Over)
             }
             Err(failure) => self.fail_run(ending, failure).map(|()| true),
         }
     }
 
-    /// The command of a run: the same for all its attempts.
+    /// The first command of a run; later calls of it have a number behind.
     pub(super) fn command_id(&self, step: &StepName, run: EventId) -> CommandId {
         CommandId(format!("{}:{step}:{run}", self.moment.key.execution_id()))
     }
 
-    /// Asks for a tool call.
+    /// Asks for the call of a run that its unit names; one of the engine's own kinds is arranged.
     pub(super) fn issue(
         &mut self,
-        run: EventId,
-        name: &StepName,
+        ending: &Ending,
         attempt: u32,
         not_before_ms: i64,
     ) -> Result<(), Needs> {
-        let Some(step) = self.step_of(name) else { return Ok(()) };
-        let timeout_ms = match settle(self.timeout_ms(step, run))? {
-            Ok(timeout_ms) => timeout_ms,
+        let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
+        if !is_own(&self.kind_at(step, ending.unit.site)) {
+            return self.issue_at(ending, attempt, not_before_ms);
+        }
+        let arranged = match settle(self.arrange_call(step, ending, attempt))? {
+            Ok(arranged) => arranged,
             Err(failure) => {
-                return self.fail_run(&Ending::failed(run, name.clone(), attempt), failure);
+                return self.fail_run(&Ending { attempt, ..ending.clone() }, failure);
             }
         };
-        let scope = self.scope(step, run);
+        let mut next = Ending { attempt, ..ending.clone() };
+        arranged.note(&mut next.unit, self.moment.at_ms);
+        match arranged {
+            Arranged::Timer { not_before_ms, timeout_ms, .. } => {
+                self.ask_for(step, &next, not_before_ms, timeout_ms);
+                Ok(())
+            }
+            Arranged::Child { child, start, waits, timeout_ms } => {
+                let outcome = (!waits).then(|| launched(child, &start, self.moment.at_ms));
+                self.ask_for(step, &next, 0, timeout_ms);
+                self.record(Fact::ChildRequested { child, start });
+                match outcome {
+                    Some(outcome) => {
+                        let answer = self.own_answer(&next, attempt);
+                        self.take_outcome(next, &answer, outcome)
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Asks for the call of a run as its unit says, not before a time.
+    pub(super) fn issue_at(
+        &mut self,
+        ending: &Ending,
+        attempt: u32,
+        not_before_ms: i64,
+    ) -> Result<(), Needs> {
+        let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
+        let next = Ending { attempt, ..ending.clone() };
+        match settle(self.timeout_ms(step, ending.run))? {
+            Ok(timeout_ms) => {
+                self.ask_for(step, &next, not_before_ms, timeout_ms);
+                Ok(())
+            }
+            Err(failure) => self.fail_run(&next, failure),
+        }
+    }
+
+    fn ask_for(&mut self, step: &'a Step, ending: &Ending, not_before_ms: i64, timeout_ms: u64) {
+        let (run, unit) = (ending.run, &ending.unit);
         let command = Command {
-            id: self.command_id(name, run),
-            attempt,
+            id: self.command_of(ending),
+            attempt: ending.attempt,
             reply_to: self.moment.key.clone(),
             playbook: self.moment.playbook.reference.clone(),
-            step: name.clone(),
-            tool_kind: step.kind().to_owned(),
+            step: step.name.clone(),
+            tool_kind: self.kind_at(step, unit.site),
             frame: None,
-            site: CallSite::Tool,
+            site: unit.site,
             unit: None,
             vars: None,
-            overrides: None,
-            scope,
+            overrides: unit.overrides.clone().filter(|_| unit.site == CallSite::Tool),
+            scope: self.scope(step, run),
             not_before_ms,
             timeout_ms,
         };
-        self.record(Fact::CommandIssued { run, command: Box::new(command), unit: None });
-        Ok(())
+        let unit = (*unit != Unit::default()).then(|| Box::new(unit.clone()));
+        self.record(Fact::CommandIssued { run, command: Box::new(command), unit });
+    }
+
+    /// The kind of the tool that a call of a step runs; a workbook task has that of its tool.
+    pub(super) fn kind_at(&self, step: &Step, site: CallSite) -> String {
+        let Some(tool) = tool_at(step, site) else { return "noop".to_owned() };
+        if tool.kind != "workbook" {
+            return tool.kind.clone();
+        }
+        let named = ["task", "name"].iter().find_map(|key| tool.config.get(*key)?.as_str());
+        let tasks = &self.moment.playbook.workbook;
+        let found = tasks.iter().find(|task| Some(task.name.as_str()) == named);
+        found.map_or_else(|| tool.kind.clone(), |task| task.tool.kind.clone())
     }
 
     /// How long one call of the step's tool may take.
@@ -161,13 +221,17 @@ impl<'a> Turn<'a> {
     /// The variables that travel to the worker: those that the tool's templates name.
     pub(super) fn scope(&mut self, step: &Step, run: EventId) -> Payload {
         let mut scope = Scope::default();
-        let names = &step.names.worker;
+        let mut names = step.names.worker.clone();
+        if step.repeat.is_some() {
+            // The rules of iterations see what was there when their loop began.
+            names.extend(step.names.engine.iter().cloned());
+        }
         if let Some(state) = self.execution() {
             let all = ["vars", "ctx", "flags"].iter().any(|name| names.contains(*name));
             let wanted = |name: &String| all || names.contains(name);
             let vars = state.vars.iter().filter(|(name, _)| wanted(name));
             scope.vars = vars.map(|(name, value)| (name.clone(), value.clone())).collect();
-            for name in names {
+            for name in &names {
                 let found = state.steps.get(&StepName::from(name.as_str()));
                 if let Some(result) = found.and_then(|found| found.result.clone()) {
                     scope.steps.insert(name.clone(), result);
@@ -181,5 +245,34 @@ impl<'a> Turn<'a> {
         // A scope is a map of strings and payloads: it always has a JSON form.
         let scope = serde_json::to_value(&scope).unwrap_or_default();
         self.spill(Payload::Inline(scope))
+    }
+}
+
+/// The first call of a step.
+pub(super) fn first_site(step: &Step) -> CallSite {
+    if step.tasks.is_empty() { CallSite::Tool } else { CallSite::Task(0) }
+}
+
+/// An action of one of a step's rules.
+pub(super) fn action_at(step: &Step, list: RuleList, rule: u32, action: u32) -> Option<&Action> {
+    rules_of(step, list).get(rule as usize)?.actions.get(action as usize)
+}
+
+/// The tool that a call of a step runs.
+pub(super) fn tool_at(step: &Step, site: CallSite) -> Option<Cow<'_, Tool>> {
+    match site {
+        CallSite::Tool => step.tool.as_ref().map(Cow::Borrowed),
+        CallSite::Task(number) => {
+            step.tasks.get(number as usize).map(|task| Cow::Borrowed(&task.tool))
+        }
+        CallSite::Named { list, rule, action } => match action_at(step, list, rule, action)? {
+            Action::Task(task) => Some(Cow::Borrowed(&task.tool)),
+            _ => None,
+        },
+        CallSite::Save { list, rule, action } => match action_at(step, list, rule, action)? {
+            Action::Sink(save) => Some(Cow::Owned(sink::tool_of(save))),
+            _ => None,
+        },
+        CallSite::Sink => step.sink.as_ref().map(|save| Cow::Owned(sink::tool_of(save))),
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::exit::Ending;
-use super::rules::{self, Effect, Fired, Verdict};
+use super::rules::{Effect, Verdict};
+use super::unit::suspend;
 use super::view::{Occasion, View};
 use super::{Needs, Trouble, Turn, workload};
-use crate::command::CallSite;
 use crate::event::{
     Answer, Closing, Fact, Failure, IgnoreReason, LoopSignal, Outcome, Signal, Start, Status,
     ToolFailure,
@@ -16,7 +16,7 @@ use crate::event::{
 use crate::ids::{CommandId, EventId, StepName};
 use crate::payload::{LoopSummary, Payload};
 use crate::playbook::{OnError, Step};
-use crate::state::{ExecutionState, State, Waits};
+use crate::state::{Continuation, ExecutionState, State, Unit, Waits};
 
 /// What became of one event of a run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,12 +103,15 @@ impl<'a> Turn<'a> {
         let Some((run, open, current)) = found else {
             return Ok(Some(self.unawaited(&answer.command_id)));
         };
-        let step = open.step.clone();
         if current != answer.attempt {
             return Ok(Some(IgnoreReason::StaleAttempt));
         }
+        let mut ending = Ending::failed(run, open.step.clone(), answer.attempt);
+        ending.unit = open.unit.as_deref().cloned().unwrap_or_default();
         let outcome = answer.outcomes.first().cloned().unwrap_or_else(no_outcome);
-        self.take_outcome(run, &step, answer, outcome)?;
+        if let Some(outcome) = self.heard_own(&mut ending, outcome)? {
+            self.take_outcome(ending, answer, outcome)?;
+        }
         self.quiesce()?;
         Ok(None)
     }
@@ -122,43 +125,29 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn take_outcome(
+    pub(super) fn take_outcome(
         &mut self,
-        run: EventId,
-        step: &StepName,
+        mut ending: Ending,
         answer: &Answer,
         outcome: Outcome,
     ) -> Result<(), Needs> {
-        let error = outcome.error.clone();
+        ending.error.clone_from(&outcome.error);
         let result = self.spill(outcome.result);
         self.record(Fact::Answered {
-            run,
+            run: ending.run,
             index: None,
-            site: CallSite::Tool,
-            step: step.clone(),
+            step: ending.step.clone(),
+            site: ending.unit.site,
             command_id: answer.command_id.clone(),
             attempt: answer.attempt,
             worker: answer.worker.clone(),
-            outcome: Outcome { result, ..outcome },
+            outcome: Outcome { result: result.clone(), ..outcome },
         });
-        let response = self.result_of(run);
-        let mut ending = Ending {
-            run,
-            step: step.clone(),
-            attempt: answer.attempt,
-            error,
-            handled: false,
-            fired: Fired::default(),
-        };
+        let response = self.named_in_log(&result);
         if self.is_failing() {
             return self.exit(ending, &response);
         }
-        let name = if ending.error.is_some() { "call.error" } else { "call.done" };
-        if self.consult(&mut ending, name, &response)? == Flow::Over {
-            return Ok(());
-        }
-        let response = self.result_of(run);
-        self.exit(ending, &response)
+        self.after_answer(ending, response)
     }
 
     /// The result that an open run has by now.
@@ -167,15 +156,18 @@ impl<'a> Turn<'a> {
         open.map_or(Payload::Inline(Value::Null), |open| open.result.clone())
     }
 
-    /// Asks the rules of a run's step about an event, and does what they say.
+    /// Asks the rules of a step about an event of a run or an iteration, and does what they say.
+    ///
+    /// `then` is where an earlier evaluation waited for a call.
     pub(super) fn consult(
         &mut self,
         ending: &mut Ending,
         name: &'static str,
         response: &Payload,
+        then: Option<&Continuation>,
     ) -> Result<Flow, Needs> {
         let Some(step) = self.step_of(&ending.step) else { return Ok(Flow::On) };
-        if step.rules.is_empty() {
+        if step.rules.is_empty() && step.retries.is_empty() {
             return Ok(Flow::On);
         }
         let occasion = Occasion {
@@ -184,72 +176,70 @@ impl<'a> Turn<'a> {
             error: ending.error.clone(),
             attempt: ending.attempt,
         };
-        let mut view = self.view(step, Some(ending.run), Some(occasion));
-        let command = self.command_id(&ending.step, ending.run);
-        match settle(rules::evaluate(step, &mut view, &command, &mut ending.fired))? {
-            Ok(Verdict { matched, mut effects }) => {
+        let asked = self.sight(step, ending, Some(occasion)).and_then(|mut view| {
+            let verdict = self.ask(step, &mut view, ending, then)?;
+            Ok((verdict, view))
+        });
+        match settle(asked)? {
+            Ok((Verdict { matched, mut effects, place }, view)) => {
+                ending.unit = view.unit.clone();
                 ending.handled |= matched && ending.error.is_some();
+                if let Some(place) = place {
+                    suspend(ending, &view, name, response, place);
+                }
                 // One transition per step run: what routed on an earlier event stands (decision D14).
-                if self.has_routed(ending.run) {
+                if ending.index.is_none() && self.has_routed(ending.run) {
                     effects.retain(|effect| !matches!(effect, Effect::Route(..)));
                 }
                 self.carry_out(ending, effects)
             }
             Err(failure) => {
-                self.fail_run(ending, failure)?;
+                self.fail_by_rule(ending, failure)?;
                 Ok(Flow::Over)
             }
         }
     }
 
-    /// Does what rules ask for.
-    pub(super) fn carry_out(
-        &mut self,
-        ending: &Ending,
-        effects: Vec<Effect>,
-    ) -> Result<Flow, Needs> {
-        let mut flow = Flow::On;
-        for effect in effects {
-            match effect {
-                Effect::Set(values) => self.set(&ending.step, values),
-                Effect::Result(result) => {
-                    let result = self.spill(result);
-                    self.record(Fact::ResultSet { run: ending.run, result });
-                }
-                Effect::Save(data) => {
-                    let (run, step) = (ending.run, ending.step.clone());
-                    let data = self.spill(data);
-                    self.record(Fact::Saved { run, step, data });
-                }
-                Effect::Retry(delay_ms) => {
-                    self.retry(ending, delay_ms)?;
-                    flow = Flow::Over;
-                }
-                Effect::Route(to, args) => self.route(ending.run, &to, args)?,
-                Effect::Fail(failure) => {
-                    self.fail_run(ending, failure)?;
-                    return Ok(Flow::Over);
-                }
-                Effect::Skip => {}
-            }
+    /// A rule that cannot be rendered fails its run; in a loop the execution, as no iteration can do better.
+    fn fail_by_rule(&mut self, ending: &Ending, error: ToolFailure) -> Result<(), Needs> {
+        match ending.index {
+            None => self.fail_run(ending, error),
+            Some(_) => self.fail_execution(ending, error),
         }
-        Ok(flow)
     }
 
-    pub(super) fn set(&mut self, step: &StepName, values: BTreeMap<String, Payload>) {
-        let kept = values.into_iter().map(|(name, value)| (name, self.keep(value))).collect();
-        self.record(Fact::VariablesSet { step: step.clone(), values: kept });
+    pub(super) fn set(
+        &mut self,
+        ending: &Ending,
+        values: BTreeMap<String, Payload>,
+    ) -> Result<(), Needs> {
+        let kept: BTreeMap<String, Payload> =
+            values.into_iter().map(|(name, value)| (name, self.keep(value))).collect();
+        match ending.index {
+            None => self.record(Fact::VariablesSet { step: ending.step.clone(), values: kept }),
+            Some(_) => self.set_from_item(kept)?,
+        }
+        Ok(())
     }
 
     /// Enters a step from a rule, unless this run has routed on an earlier event (decision D14).
-    fn route(
+    pub(super) fn route(
         &mut self,
-        run: EventId,
+        ending: &Ending,
         to: &StepName,
-        args: BTreeMap<String, Payload>,
+        mut args: BTreeMap<String, Payload>,
     ) -> Result<(), Needs> {
-        self.record(Fact::Routed { run, to: to.clone() });
-        self.enter(to, args, Some(run))
+        if ending.index.is_some() {
+            self.signal(Signal::Route { to: to.clone(), args });
+            return Ok(());
+        }
+        // What follows a loop is told its results (`dsl.md` 3.3).
+        let known = self.execution().and_then(|state| state.steps.get(&ending.step));
+        if let Some(aggregate @ Payload::Loop(_)) = known.and_then(|step| step.result.clone()) {
+            args.entry("loop_results".to_owned()).or_insert(aggregate);
+        }
+        self.record(Fact::Routed { run: ending.run, to: to.clone() });
+        self.enter(to, args, Some(ending.run))
     }
 
     /// The loop tells something.
@@ -269,7 +259,9 @@ impl<'a> Turn<'a> {
         };
         self.record(Fact::SignalHeard { run, number: heard.number, closed });
         match &heard.signal {
-            Signal::Set { values } => self.set(&step, values.clone()),
+            Signal::Set { values } => {
+                self.record(Fact::VariablesSet { step: step.clone(), values: values.clone() });
+            }
             Signal::Route { to, args } if !self.is_failing() => {
                 self.enter(to, args.clone(), Some(run))?;
             }
@@ -297,19 +289,12 @@ impl<'a> Turn<'a> {
         let summary = closing.summary.clone();
         self.record(Fact::LoopDone { run, step: step.clone(), summary: summary.clone() });
         let error = self.loop_error(step, &closing);
-        let mut ending = Ending {
-            run,
-            step: step.clone(),
-            attempt: 0,
-            error: None,
-            handled: false,
-            fired: Fired::default(),
-        };
+        let mut ending = Ending::new(run, step.clone());
         let response = Payload::Loop(summary);
         if !self.is_failing() {
             // Rules on `loop.done` may take care of a loop that failed as a whole.
             ending.error.clone_from(&error);
-            if self.consult(&mut ending, "loop.done", &response)? == Flow::Over {
+            if self.consult(&mut ending, "loop.done", &response, None)? == Flow::Over {
                 return Ok(());
             }
         }
@@ -381,7 +366,9 @@ impl<'a> Turn<'a> {
             steps,
             args,
             item,
+            unit: Unit::default(),
             occasion,
+            output: None,
             result,
             loaded,
         }

@@ -1,22 +1,28 @@
 //! Leaving a step: rules on exit, variables, what comes next, and failing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Map;
 
 use super::execution::{Flow, settle};
-use super::rules::{self, Fired};
+use super::rules::Effect;
+use super::view::Occasion;
+use super::ways::{ways_out, ways_out_of_failure};
 use super::{Needs, Turn};
 use crate::event::{Fact, Failure, Status, ToolFailure};
 use crate::ids::{EventId, StepName};
 use crate::payload::Payload;
 use crate::playbook::Step;
+use crate::state::Unit;
 use crate::template::{Coerce, TemplateError, render_map};
 
-/// A run on its way out.
+/// A run or an iteration whose call was answered, on its way on or out.
 #[derive(Clone, Debug)]
 pub(super) struct Ending {
+    /// The run; in a loop the run that the loop belongs to.
     pub(super) run: EventId,
+    /// The iteration, in a loop.
+    pub(super) index: Option<u64>,
     pub(super) step: StepName,
     /// The attempt that was answered; 0 where none was.
     pub(super) attempt: u32,
@@ -24,8 +30,10 @@ pub(super) struct Ending {
     pub(super) error: Option<ToolFailure>,
     /// Whether a rule matched the failure.
     pub(super) handled: bool,
-    /// Rules that had their turn.
-    pub(super) fired: Fired,
+    /// Rules without a guard on the event that had their turn: they fire once per run.
+    pub(super) fired: BTreeSet<u32>,
+    /// What it has done so far.
+    pub(super) unit: Unit,
 }
 
 impl Ending {
@@ -36,8 +44,9 @@ impl Ending {
 
     /// A run after its last attempt.
     pub(super) fn failed(run: EventId, step: StepName, attempt: u32) -> Self {
-        let (error, handled, fired) = (None, false, Fired::default());
-        Self { run, step, attempt, error, handled, fired }
+        let (index, error, handled) = (None, None, false);
+        let (fired, unit) = (BTreeSet::new(), Unit::default());
+        Self { run, index, step, attempt, error, handled, fired, unit }
     }
 }
 
@@ -52,14 +61,37 @@ impl<'a> Turn<'a> {
         if let Some(error) = ending.error.clone()
             && !ending.handled
         {
-            return self.fail_run(&ending, error);
+            return self.exit_failed(ending, error);
         }
-        if self.consult(&mut ending, "step.exit", response)? == Flow::Over {
+        if self.consult(&mut ending, "step.exit", response, None)? == Flow::Over {
             return Ok(());
         }
+        self.leave(ending)
+    }
+
+    /// A failure that no rule handled: an arc may, else the run fails.
+    fn exit_failed(&mut self, mut ending: Ending, error: ToolFailure) -> Result<(), Needs> {
+        let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
+        if !self.has_routed(ending.run) && step.next.targets.iter().any(|arc| arc.when.is_some()) {
+            let occasion = self.end_of(&ending);
+            let mut view = self.view(step, Some(ending.run), Some(occasion));
+            match settle(ways_out_of_failure(step, &mut view))? {
+                Ok(effects) if !effects.is_empty() => {
+                    self.record_exit(&ending, Some(error));
+                    return self.carry_out(&mut ending, effects).map(|_| ());
+                }
+                Ok(_) => {}
+                Err(failure) => return self.fail_run(&ending, failure),
+            }
+        }
+        self.fail_run(&ending, error)
+    }
+
+    /// Ends a run whose rules have all been asked.
+    pub(super) fn leave(&mut self, mut ending: Ending) -> Result<(), Needs> {
         let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
         if ending.error.is_none()
-            && let Err(failure) = settle(self.assign(step, &ending))?
+            && let Err(failure) = settle(self.assign(step, &mut ending))?
         {
             return self.fail_run(&ending, failure);
         }
@@ -68,12 +100,13 @@ impl<'a> Turn<'a> {
         match follows.map(settle).transpose()? {
             Some(Err(failure)) => self.fail_run(&ending, failure),
             Some(Ok(effects)) => {
-                let routed = self.has_routed(ending.run) || !effects.is_empty();
+                let enters = effects.iter().any(|effect| matches!(effect, Effect::Route(..)));
+                let goes_on = self.has_routed(ending.run) || enters;
                 self.record_exit(&ending, error);
-                if !routed {
+                if !goes_on {
                     self.end_of_branch(step);
                 }
-                self.carry_out(&ending, effects).map(|_| ())
+                self.carry_out(&mut ending, effects).map(|_| ())
             }
             None => {
                 self.record_exit(&ending, error);
@@ -82,23 +115,24 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The targets of the structural `next`, if no rule has routed (decision D14).
-    fn successors(
-        &self,
-        step: &'a Step,
-        ending: &Ending,
-    ) -> Result<Vec<rules::Effect>, super::Trouble> {
-        if self.has_routed(ending.run) {
-            return Ok(Vec::new());
-        }
-        let occasion = super::view::Occasion {
+    /// The end of a run, as rules and arcs are asked about it.
+    fn end_of(&self, ending: &Ending) -> Occasion {
+        Occasion {
             name: "step.exit",
             response: self.result_of(ending.run),
             error: ending.error.clone(),
             attempt: ending.attempt,
-        };
-        let mut view = self.view(step, Some(ending.run), Some(occasion));
-        rules::routes(&step.next, &mut view)
+        }
+    }
+
+    /// The targets of the structural `next`, if no rule has routed (decision D14).
+    fn successors(&self, step: &'a Step, ending: &Ending) -> Result<Vec<Effect>, super::Trouble> {
+        if self.has_routed(ending.run) {
+            return Ok(Vec::new());
+        }
+        let occasion = Occasion { error: None, ..self.end_of(ending) };
+        let mut view = self.sight(step, ending, Some(occasion))?;
+        ways_out(step, &mut view)
     }
 
     pub(super) fn has_routed(&self, run: EventId) -> bool {
@@ -107,14 +141,12 @@ impl<'a> Turn<'a> {
     }
 
     /// `vars` and `set` of the step, after success.
-    fn assign(&mut self, step: &'a Step, ending: &Ending) -> Result<(), super::Trouble> {
-        let occasion = super::view::Occasion {
-            name: "step.exit",
-            response: self.result_of(ending.run),
-            error: None,
-            attempt: ending.attempt,
-        };
-        let view = self.view(step, Some(ending.run), Some(occasion));
+    fn assign(&mut self, step: &'a Step, ending: &mut Ending) -> Result<(), super::Trouble> {
+        if step.vars.is_empty() && step.set.is_none() {
+            return Ok(());
+        }
+        let occasion = self.end_of(ending);
+        let mut view = self.sight(step, ending, Some(occasion))?;
         let mut values = BTreeMap::new();
         for (name, value) in &step.vars {
             let one = Map::from_iter([(name.clone(), value.clone())]);
@@ -129,10 +161,14 @@ impl<'a> Turn<'a> {
             }
         }
         if let Some(set) = &step.set {
-            values.extend(rules::assignments(set, &view, &format!("`{}`", step.name))?);
+            let place = format!("`{}`", step.name);
+            if let Some(Effect::Set(more)) = self.assign_in(&mut view, set, &place)? {
+                values.extend(more);
+            }
+            ending.unit = view.unit;
         }
         if !values.is_empty() {
-            self.set(&step.name, values);
+            self.set(ending, values).map_err(|needs| super::Trouble::Needs(needs.payloads))?;
         }
         Ok(())
     }
@@ -141,7 +177,7 @@ impl<'a> Turn<'a> {
     pub(super) fn fail_run(&mut self, ending: &Ending, error: ToolFailure) -> Result<(), Needs> {
         let line = self.step_of(&ending.step).map_or(0, |step| step.position.line);
         if self.continues(&ending.step) && !self.is_failing() {
-            return self.go_on(ending, error);
+            return self.go_past(ending, error);
         }
         self.record_exit(ending, Some(error.clone()));
         let (step, attempt) = (Some(ending.step.clone()), ending.attempt);
@@ -150,12 +186,12 @@ impl<'a> Turn<'a> {
     }
 
     /// `spec.on_error: continue`: the structural successor as after a success.
-    fn go_on(&mut self, ending: &Ending, error: ToolFailure) -> Result<(), Needs> {
+    fn go_past(&mut self, ending: &Ending, error: ToolFailure) -> Result<(), Needs> {
         let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
         let follows = settle(self.successors(step, ending))?;
         self.record_exit(ending, Some(error));
         match follows {
-            Ok(effects) => self.carry_out(ending, effects).map(|_| ()),
+            Ok(effects) => self.carry_out(&mut ending.clone(), effects).map(|_| ()),
             Err(error) => {
                 let (line, name) = (step.position.line, Some(step.name.clone()));
                 self.give_up(Failure { step: name, line, error, ..Failure::default() });
@@ -182,22 +218,5 @@ impl<'a> Turn<'a> {
         let error = ToolFailure { kind: "RoutingError".to_owned(), message, ..Default::default() };
         let line = step.position.line;
         self.give_up(Failure { step: Some(step.name.clone()), line, error, ..Failure::default() });
-    }
-
-    /// Tries a failed call again, later.
-    pub(super) fn retry(&mut self, ending: &Ending, delay_ms: u64) -> Result<(), Needs> {
-        self.record(Fact::Retried {
-            run: ending.run,
-            index: None,
-            step: ending.step.clone(),
-            command_id: self.command_id(&ending.step, ending.run),
-            attempt: ending.attempt,
-            delay_ms,
-        });
-        let not_before_ms = match delay_ms {
-            0 => 0,
-            delay_ms => self.moment.at_ms.saturating_add_unsigned(delay_ms),
-        };
-        self.issue(ending.run, &ending.step, ending.attempt + 1, not_before_ms)
     }
 }

@@ -1,37 +1,35 @@
 //! What a loop does with each of its inputs: fill the window, settle answers, close once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::collection::watches_items;
+use super::collection::makes_units;
 use super::execution::settle;
 use super::finish::lost;
-use super::rules::{self, Effect, Fired};
-use super::view::{Item, Occasion, View};
+use super::items::{overrides, variables_place};
+use super::pending::failed_outcome;
 use super::{Needs, Trouble, Turn};
-use crate::command::{CallSite, Command, Frame, Scope};
+use crate::command::{CallSite, Command, Frame};
 use crate::event::{
-    Answer, Closing, Fact, Failure, IgnoreReason, LoopOpen, LoopSignal, Outcome, Signal,
-    ToolFailure,
+    Answer, Closing, Fact, IgnoreReason, LoopOpen, LoopSignal, Outcome, Signal, ToolFailure,
 };
 use crate::ids::{AggregateKey, CommandId};
 use crate::limits::{ATTEMPTS_MAX, TRANSITIONS_MAX};
-use crate::payload::{Payload, PayloadRef};
+use crate::payload::Payload;
 use crate::state::{At, LoopState, PendingFrame, State};
 
 /// The command that carries a frame; the same for all its attempts.
 #[must_use]
 pub(crate) fn frame_command(key: &AggregateKey, state: &LoopState, frame: &Issued) -> Command {
+    let id = frame_id(key, frame.first);
     Command {
-        id: frame_id(key, frame.first),
+        id: if frame.call > 1 { CommandId(format!("{id}/{}", frame.call)) } else { id },
         attempt: frame.attempt,
         reply_to: key.clone(),
         playbook: state.playbook.clone(),
         step: state.step.clone(),
-        tool_kind: state.tool_kind.clone(),
+        tool_kind: frame.tool_kind.clone(),
         frame: Some(Frame {
             first: frame.first,
             len: frame.len,
@@ -40,10 +38,10 @@ pub(crate) fn frame_command(key: &AggregateKey, state: &LoopState, frame: &Issue
             collection: state.collection.clone(),
             fail_fast: state.fail_fast,
         }),
-        site: CallSite::Tool,
-        unit: None,
-        vars: None,
-        overrides: None,
+        site: frame.site,
+        overrides: overrides(frame.site, frame.unit.as_ref()),
+        unit: frame.unit.clone(),
+        vars: variables_place(key, state),
         // The opening fact of the loop's first entry holds the scope for all commands.
         scope: Payload::Log { key: key.clone(), seq: 1, fact: 0, item: 0 },
         not_before_ms: frame.not_before_ms,
@@ -52,16 +50,30 @@ pub(crate) fn frame_command(key: &AggregateKey, state: &LoopState, frame: &Issue
 }
 
 /// A frame as it was sent out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Issued {
     pub(crate) first: u64,
     pub(crate) len: u32,
     pub(crate) attempt: u32,
     pub(crate) not_before_ms: i64,
+    /// Which call of its unit, from 1.
+    pub(crate) call: u32,
+    pub(crate) site: CallSite,
+    pub(crate) tool_kind: String,
+    /// A [`crate::state::Unit`] as JSON.
+    pub(crate) unit: Option<Payload>,
+}
+
+impl Issued {
+    /// A frame of plain iterations.
+    pub(crate) fn plain(first: u64, len: u32, attempt: u32, tool_kind: String) -> Self {
+        let (not_before_ms, call, site, unit) = (0, 1, CallSite::Tool, None);
+        Self { first, len, attempt, not_before_ms, call, site, tool_kind, unit }
+    }
 }
 
 /// `{execution}:{step}:{loop's event id}:{first index}`.
-fn frame_id(key: &AggregateKey, first: u64) -> CommandId {
+pub(super) fn frame_id(key: &AggregateKey, first: u64) -> CommandId {
     match key {
         AggregateKey::Loop { execution_id, step, event_id } => {
             CommandId(format!("{execution_id}:{step}:{event_id}:{first}"))
@@ -70,17 +82,8 @@ fn frame_id(key: &AggregateKey, first: u64) -> CommandId {
     }
 }
 
-/// What the rules of a step made of one iteration.
-#[derive(Default)]
-struct Settled {
-    retry_after_ms: Option<u64>,
-    handled: bool,
-    signals: Vec<Signal>,
-    stop: bool,
-}
-
 impl Turn<'_> {
-    fn looping(&self) -> Option<&LoopState> {
+    pub(super) fn looping(&self) -> Option<&LoopState> {
         match &self.state {
             Some(State::Loop(state)) => Some(state),
             Some(State::Execution(_)) | None => None,
@@ -88,33 +91,39 @@ impl Turn<'_> {
     }
 
     /// Begins the loop; an empty one closes in the same breath (decision D28).
-    pub(super) fn open_loop(&mut self, open: &LoopOpen) {
+    pub(super) fn open_loop(&mut self, open: &LoopOpen) -> Result<(), Needs> {
         let open = LoopOpen { heard: 0, ..open.clone() };
         self.record(Fact::LoopOpened { open: Box::new(open) });
-        self.fill();
+        self.fill()?;
         self.close();
+        Ok(())
     }
 
     /// Sends out frames until the window is full or nothing is left.
-    fn fill(&mut self) {
+    pub(super) fn fill(&mut self) -> Result<(), Needs> {
         while let Some(state) = self.looping() {
             let left = state.collection_size - state.next;
             let room = state.max_in_flight.saturating_sub(state.pending.len() as u64);
             if state.stopped || left == 0 || room == 0 {
-                return;
+                break;
+            }
+            let first = state.next;
+            if let Some(step) = self.step_of(&state.step).filter(|step| makes_units(step)) {
+                self.issue_item(&self.first_of_item(step, first), 1)?;
+                continue;
             }
             // Towards the end frames shrink, so that the window stays busy.
             let share = left.div_ceil(state.max_in_flight).min(u64::from(u32::MAX));
             let len = state.frame_items.min(u32::try_from(share).unwrap_or(u32::MAX)).max(1);
-            let first = state.next;
-            self.issue_frame(Issued { first, len, attempt: 1, not_before_ms: 0 });
+            let kind = state.tool_kind.clone();
+            self.issue_frame(Issued::plain(first, len, 1, kind));
         }
+        Ok(())
     }
 
-    fn issue_frame(&mut self, frame: Issued) {
-        let Some(state) = self.looping() else { return };
-        let (tool_kind, step) = (state.tool_kind.clone(), state.step.clone());
-        let Issued { first, len, attempt, not_before_ms } = frame;
+    pub(super) fn issue_frame(&mut self, frame: Issued) {
+        let Some(step) = self.looping().map(|state| state.step.clone()) else { return };
+        let Issued { first, len, attempt, not_before_ms, call, site, tool_kind, unit } = frame;
         self.record(Fact::FrameIssued {
             first,
             len,
@@ -122,9 +131,9 @@ impl Turn<'_> {
             not_before_ms,
             tool_kind,
             step,
-            call: 1,
-            site: CallSite::Tool,
-            unit: None,
+            call,
+            site,
+            unit,
         });
     }
 
@@ -137,48 +146,43 @@ impl Turn<'_> {
         if state.closed {
             return Ok(Some(IgnoreReason::Terminal));
         }
-        let first = answer.command_id.as_str().rsplit(':').next();
-        let Some(first) = first.and_then(|first| first.parse::<u64>().ok()) else {
-            return Ok(Some(IgnoreReason::Unknown));
-        };
-        if frame_id(self.moment.key, first) != answer.command_id || first >= state.next {
+        let (first, call) = numbers(answer.command_id.as_str());
+        let Some(first) = first else { return Ok(Some(IgnoreReason::Unknown)) };
+        let id = frame_id(self.moment.key, first);
+        let is_ours = answer.command_id.as_str().strip_prefix(id.as_str());
+        if is_ours.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('/'))
+            || first >= state.next
+        {
             return Ok(Some(IgnoreReason::Unknown));
         }
         let pending = state.pending.iter().find(|frame| frame.first == first);
-        let Some(frame) = pending.cloned() else { return Ok(Some(IgnoreReason::Duplicate)) };
+        let Some(frame) = pending.filter(|frame| frame.call == call).cloned() else {
+            return Ok(Some(IgnoreReason::Duplicate));
+        };
         if frame.attempt != answer.attempt {
             return Ok(Some(IgnoreReason::StaleAttempt));
         }
         let outcomes = complete(answer.outcomes.clone(), &frame, state.fail_fast);
-        self.settle_frame(&frame, &answer.worker, outcomes)?;
-        self.fill();
+        self.settle_frame(&frame, answer, outcomes)?;
+        self.fill()?;
         self.close();
         Ok(None)
     }
 
-    /// Asks the rules about each iteration, records the frame, and does what the rules say.
+    /// Settles a frame: a plain one as a whole, the call of a unit by the rules of its step.
     fn settle_frame(
         &mut self,
         frame: &PendingFrame,
-        worker: &str,
+        answer: &Answer,
         mut outcomes: Vec<Outcome>,
     ) -> Result<(), Needs> {
         let Some(state) = self.looping() else { return Ok(()) };
-        let (step, fail_fast, is_stopped) = (state.step.clone(), state.fail_fast, state.stopped);
-        let (mut retries, mut handled) = (BTreeMap::new(), Vec::new());
-        let (mut signals, mut gives_up) = (Vec::new(), false);
-        for (index, outcome) in (frame.first..).zip(&mut outcomes) {
-            let settled = self.consult_item(index, frame.attempt, outcome)?;
-            if let Some(delay_ms) = settled.retry_after_ms.filter(|_| !is_stopped) {
-                retries.insert(index, delay_ms);
-            }
-            if settled.handled {
-                handled.push(index);
-            }
-            let failed = outcome.error.is_some() && !retries.contains_key(&index);
-            gives_up |= settled.stop || (fail_fast && failed && !settled.handled);
-            signals.extend(settled.signals);
+        let (step, fail_fast) = (state.step.clone(), state.fail_fast);
+        if self.step_of(&step).is_some_and(makes_units) {
+            let outcome = outcomes.pop().unwrap_or_else(|| failed_outcome(lost(frame.attempt)));
+            return self.item_answered(frame, answer, outcome);
         }
+        let gives_up = fail_fast && outcomes.iter().any(|outcome| outcome.error.is_some());
         for outcome in &mut outcomes {
             outcome.result = self.spill(outcome.result.clone());
         }
@@ -186,124 +190,34 @@ impl Turn<'_> {
             first: frame.first,
             len: frame.len,
             attempt: frame.attempt,
-            worker: worker.to_owned(),
+            worker: answer.worker.clone(),
             step,
             outcomes,
-            retried: retries.keys().copied().collect(),
-            handled,
+            retried: Vec::new(),
+            handled: Vec::new(),
         });
-        for signal in signals {
-            self.signal(signal);
-        }
-        for (first, delay_ms) in retries {
-            let wait = |delay_ms| self.moment.at_ms.saturating_add_unsigned(delay_ms);
-            let not_before_ms = if delay_ms == 0 { 0 } else { wait(delay_ms) };
-            let attempt = frame.attempt + 1;
-            self.issue_frame(Issued { first, len: 1, attempt, not_before_ms });
-        }
         if gives_up {
             self.record(Fact::LoopStopped { reason: "an iteration failed".to_owned() });
         }
         Ok(())
     }
 
-    /// What the rules of the step say to the end of one iteration.
-    fn consult_item(
-        &mut self,
-        index: u64,
-        attempt: u32,
-        outcome: &mut Outcome,
-    ) -> Result<Settled, Needs> {
-        let Some(state) = self.looping() else { return Ok(Settled::default()) };
-        let Some(step) = self.step_of(&state.step) else { return Ok(Settled::default()) };
-        if !step.rules.iter().any(watches_items) {
-            return Ok(Settled::default());
+    pub(super) fn known(&self, payload: &Payload) -> Result<Arc<Value>, Trouble> {
+        if let Payload::Inline(value) = payload {
+            return Ok(Arc::new(value.clone()));
         }
-        let (state, failed) = (state.clone(), outcome.error.is_some());
-        let occasion = Occasion {
-            name: if failed { "call.error" } else { "call.done" },
-            response: outcome.result.clone(),
-            error: outcome.error.clone(),
-            attempt,
-        };
-        let verdict = self.item_view(&state, index, step, occasion).and_then(|mut view| {
-            let command = frame_id(self.moment.key, index);
-            rules::evaluate(step, &mut view, &command, &mut Fired::default())
-        });
-        let place = (step.name.clone(), step.position.line);
-        let mut settled = Settled::default();
-        match settle(verdict)? {
-            Ok(verdict) => {
-                for effect in verdict.effects {
-                    absorb(effect, &mut settled, outcome, &place, index, attempt);
-                }
-                // Trying again takes care of nothing yet.
-                settled.handled = verdict.matched && failed && settled.retry_after_ms.is_none();
-            }
-            Err(error) => {
-                let effect = Effect::Fail(error);
-                absorb(effect, &mut settled, outcome, &place, index, attempt);
-            }
-        }
-        Ok(settled)
-    }
-
-    /// What names mean for the rules of one iteration: the scope of the opening, and the item.
-    fn item_view<'s>(
-        &self,
-        state: &LoopState,
-        index: u64,
-        step: &'s crate::playbook::Step,
-        occasion: Occasion,
-    ) -> Result<View<'s>, Trouble> {
-        let scope = Payload::Log { key: self.moment.key.clone(), seq: 1, fact: 0, item: 0 };
-        let scope = self.known(&scope)?;
-        let scope = Scope::deserialize(&*scope)
-            .map_err(|error| Trouble::failed("StateError", format!("the loop's scope: {error}")))?;
-        let value = self.item(state, index)?;
-        let iterator = state.iterator.clone();
-        let total = state.collection_size;
-        Ok(View {
-            execution_id: self.moment.key.execution_id(),
-            step: &step.name,
-            names: &step.names.engine,
-            workload: scope.workload.unwrap_or(Payload::Inline(Value::Null)),
-            vars: scope.vars,
-            steps: scope.steps,
-            args: scope.args,
-            item: Some(Item { iterator, value, index, total }),
-            result: Some(occasion.response.clone()),
-            occasion: Some(occasion),
-            loaded: self.loaded.clone(),
-        })
-    }
-
-    fn item(&self, state: &LoopState, index: u64) -> Result<Value, Trouble> {
-        let chunks = self.known(&Payload::Ref(state.collection.clone()))?;
-        let (chunk, offset) = (index / state.chunk_items, index % state.chunk_items);
-        let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        let reference: Option<PayloadRef> =
-            chunks.get(at(chunk)).cloned().and_then(|chunk| serde_json::from_value(chunk).ok());
-        let items = match reference {
-            Some(reference) => self.known(&Payload::Ref(reference))?,
-            None => Arc::default(),
-        };
-        Ok(items.get(at(offset)).cloned().unwrap_or(Value::Null))
-    }
-
-    fn known(&self, payload: &Payload) -> Result<Arc<Value>, Trouble> {
         let found = self.loaded.value(payload);
         found.ok_or_else(|| Trouble::Needs(vec![payload.clone()]))
     }
 
-    fn signal(&mut self, signal: Signal) {
+    pub(super) fn signal(&mut self, signal: Signal) {
         let number = self.looping().map_or(0, |state| state.signals) + 1;
         let from = self.moment.key.clone();
         self.record(Fact::SignalSent { signal: LoopSignal { from, number, signal } });
     }
 
     /// Closes the loop when every iteration has its outcome: in the step that settled the last one.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         let Some(state) = self.looping() else { return };
         let done = state.stopped || state.next == state.collection_size;
         if state.closed || !done || !state.pending.is_empty() {
@@ -351,42 +265,46 @@ impl Turn<'_> {
             self.record(Fact::LoopStopped { reason });
         }
         for frame in overdue {
-            let PendingFrame { first, len, attempt, .. } = frame;
+            let attempt = frame.attempt;
             if attempt < ATTEMPTS_MAX && !stopped {
-                self.issue_frame(Issued { first, len, attempt: attempt + 1, not_before_ms: 0 });
+                self.issue_frame_again(&frame)?;
             } else {
-                let outcomes = (0..len).map(|_| failed_outcome(lost(attempt))).collect();
-                self.settle_frame(&frame, "", outcomes)?;
+                let outcomes = (0..frame.len).map(|_| failed_outcome(lost(attempt))).collect();
+                let answer = Answer {
+                    command_id: frame_id(self.moment.key, frame.first),
+                    attempt,
+                    worker: String::new(),
+                    outcomes: Vec::new(),
+                };
+                self.settle_frame(&frame, &answer, outcomes)?;
             }
         }
-        self.fill();
+        self.fill()?;
         self.close();
+        Ok(())
+    }
+
+    /// The same call once more, as the next attempt.
+    fn issue_frame_again(&mut self, frame: &PendingFrame) -> Result<(), Needs> {
+        let Some(kind) = self.looping().map(|state| state.tool_kind.clone()) else { return Ok(()) };
+        let again = frame.attempt + 1;
+        if frame.unit.is_none() {
+            self.issue_frame(Issued::plain(frame.first, frame.len, again, kind));
+            return Ok(());
+        }
+        if let Ok(ending) = settle(self.ending_of(frame))? {
+            self.issue_item_at(&ending, again, 0);
+        }
         Ok(())
     }
 }
 
-/// Turns an effect of an iteration's rule into what the loop does about it.
-fn absorb(
-    effect: Effect,
-    settled: &mut Settled,
-    outcome: &mut Outcome,
-    (step, line): &(crate::ids::StepName, u32),
-    index: u64,
-    attempt: u32,
-) {
-    match effect {
-        Effect::Set(values) => settled.signals.push(Signal::Set { values }),
-        Effect::Result(result) => outcome.result = result,
-        Effect::Retry(delay_ms) => settled.retry_after_ms = Some(delay_ms),
-        Effect::Route(to, args) => settled.signals.push(Signal::Route { to, args }),
-        Effect::Fail(error) => {
-            let (step, line, index) = (Some(step.clone()), *line, Some(index));
-            let failure = Failure { step, line, attempt, index, error };
-            settled.signals.push(Signal::Fail { failure });
-            settled.stop = true;
-        }
-        // An iteration's outcome is in the event log already, and its tool has run.
-        Effect::Save(_) | Effect::Skip => {}
+/// The first index and the number of the call that a command's id ends with.
+fn numbers(id: &str) -> (Option<u64>, u32) {
+    let last = id.rsplit(':').next().unwrap_or_default();
+    match last.split_once('/') {
+        Some((first, call)) => (first.parse().ok(), call.parse().unwrap_or(0)),
+        None => (last.parse().ok(), 1),
     }
 }
 
@@ -400,14 +318,4 @@ fn complete(mut outcomes: Vec<Outcome>, frame: &PendingFrame, fail_fast: bool) -
         outcomes.resize_with(frame.len as usize, || failed_outcome(error.clone()));
     }
     outcomes
-}
-
-fn failed_outcome(error: ToolFailure) -> Outcome {
-    Outcome {
-        result: Payload::Inline(Value::Null),
-        error: Some(error),
-        started_ms: 0,
-        duration_ms: 0,
-        output: String::new(),
-    }
 }

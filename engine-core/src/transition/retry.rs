@@ -61,7 +61,7 @@ impl Policy {
         let (delay_ms, growth) = if by_name {
             let growth = match field("backoff").and_then(Value::as_str) {
                 Some("exponential") => Growth::Exponential(MULTIPLIER_DEFAULT),
-                Some("none") => Growth::Exponential(1.0),
+                Some("none" | "fixed" | "constant") => Growth::Exponential(1.0),
                 _ => Growth::Linear,
             };
             (duration("delay", 0)?, growth)

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::event::ToolFailure;
 use crate::ids::{ExecutionId, StepName};
 use crate::payload::Payload;
+use crate::state::Unit;
 use crate::template::{Context, Loaded};
 
 /// The event that rules are asked about.
@@ -47,7 +48,11 @@ pub(super) struct View<'a> {
     pub(super) steps: BTreeMap<String, Payload>,
     pub(super) args: BTreeMap<String, Payload>,
     pub(super) item: Option<Item>,
+    /// What the run or the iteration has done so far; rules change this copy.
+    pub(super) unit: Unit,
     pub(super) occasion: Option<Occasion>,
+    /// The outcome of the call in the newer dialect's form, where a text names it.
+    pub(super) output: Option<Value>,
     /// The step's result, once it has one.
     pub(super) result: Option<Payload>,
     pub(super) loaded: Arc<Loaded>,
@@ -80,6 +85,7 @@ impl View<'_> {
         }
         self.name_event(&mut context);
         self.name_item(&mut context);
+        self.name_unit(&mut context);
         context.push_names(&self.used(&self.args));
         for (name, payload) in self.used(&self.steps) {
             if !self.args.contains_key(&name) {
@@ -111,6 +117,8 @@ impl View<'_> {
         let event = json!({"name": occasion.name, "step": self.step, "payload": payload});
         context.set_value("event", &event);
         context.set_value("attempt", &json!(occasion.attempt.max(1)));
+        context.set_value("_attempt", &json!(occasion.attempt.max(1)));
+        context.set_value("success", &json!(occasion.error.is_none()));
         let answered = occasion.name != "step.enter";
         let empty = occasion.error.is_some() && occasion.response == Payload::Inline(Value::Null);
         if answered && !empty {
@@ -118,6 +126,9 @@ impl View<'_> {
             context.set_response("this", &occasion.response);
             context.set_response("output", &occasion.response);
             context.set_response("result", self.result.as_ref().unwrap_or(&occasion.response));
+        }
+        if let Some(output) = &self.output {
+            context.set_value("output", output);
         }
         if let Some(error) = &occasion.error {
             context.set_value("error", &error_value(error));
@@ -136,10 +147,54 @@ impl View<'_> {
         let (first, last) = (*index == 0, index + 1 == *total);
         let position = json!({"index": index, "first": first, "last": last, "length": total});
         context.set_value("loop", &position);
-        context.set_value("iter", &json!({iterator.as_str(): value, "index": index}));
         let old = json!({"current_index": index, "index": index, "item": value, "count": total});
         context.set_value("_loop", &old);
     }
+
+    /// What the run or the iteration has done so far.
+    fn name_unit(&self, context: &mut Context) {
+        if self.names.contains("iter") || self.names.contains("step") {
+            let mut own = self.unit.vars.clone();
+            if let Some(Item { iterator, value, index, .. }) = &self.item {
+                let item = Payload::Inline(value.clone());
+                own.entry(iterator.clone()).or_insert(item);
+                own.entry("index".to_owned()).or_insert(Payload::Inline(json!(index)));
+            }
+            context.set_map("iter", &own);
+        }
+        if let Some(prev) = &self.unit.prev {
+            context.set_response("_prev", prev);
+        }
+        if self.names.contains("results") && !self.vars.contains_key("results") {
+            context.set_map("results", &self.unit.results);
+        }
+        for (label, result) in self.used(&self.unit.results) {
+            context.set_result(&label, &result);
+        }
+        let page = self.unit.page;
+        context.set_value("_page", &json!(page));
+        context.set_value("_retry", &json!({"index": page, "count": page}));
+    }
+}
+
+/// The outcome of a call as the newer dialect reads it: the result's own keys, and beside them `status`,
+/// `data`, `error`, `http` and `meta` (`dsl.md` 1.7).
+pub(super) fn output(result: &Value, error: Option<&ToolFailure>, attempt: u32) -> Value {
+    let mut output = result.as_object().cloned().unwrap_or_default();
+    let status = if error.is_some() { "error" } else { "ok" };
+    output.insert("status".to_owned(), json!(status));
+    output.entry("data").or_insert_with(|| result.clone());
+    if let Some(error) = error {
+        output.insert("error".to_owned(), error_value(error));
+    }
+    let code = error.and_then(|error| error.status).map(|status| json!(status));
+    let code = code.or_else(|| result.get("status_code").cloned());
+    if let Some(code) = code {
+        let headers = result.get("headers").cloned().unwrap_or(Value::Null);
+        output.insert("http".to_owned(), json!({"status": code, "headers": headers}));
+    }
+    output.insert("meta".to_owned(), json!({"attempt": attempt}));
+    Value::Object(output)
 }
 
 /// An error as templates read it.

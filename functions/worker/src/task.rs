@@ -70,7 +70,7 @@ fn owner<'a>(playbook: &'a Playbook, name: &str) -> Option<(&'a Step, Option<&'a
     let listed = step.tasks.iter();
     let inline =
         step.rules.iter().flat_map(|rule| &rule.actions).filter_map(|action| match action {
-            Action::Task(task) => Some(task),
+            Action::Task(task) => Some(&**task),
             _ => None,
         });
     let task = listed.chain(inline).find(|task| task.label == label)?;

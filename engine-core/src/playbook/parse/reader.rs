@@ -338,14 +338,19 @@ impl<'a> Reader<'a> {
         Some(scalar.text.clone())
     }
 
+    /// The seconds of a time that is no template; negative ones too.
+    pub(super) fn seconds(entry: &Entry) -> Option<f64> {
+        let number = entry.value.typed().and_then(Value::as_f64);
+        number.or_else(|| entry.value.text().map(str::trim).and_then(seconds))
+    }
+
     /// A time: seconds as a number, text such as `30s`, or a template; not 0 if `positive`.
     pub(super) fn duration(&mut self, entry: &Entry, positive: bool) -> Option<Value> {
         let text = entry.value.text().map(str::trim);
         if text.is_some_and(is_template) {
             return Some(self.value(&entry.value, Inside::Data));
         }
-        let number = entry.value.typed().and_then(Value::as_f64);
-        match number.or_else(|| text.and_then(seconds)) {
+        match Self::seconds(entry) {
             Some(seconds) if seconds > 0.0 || (seconds == 0.0 && !positive) => {
                 Some(entry.value.value())
             }

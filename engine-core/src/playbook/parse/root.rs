@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::document::top;
+use super::join;
 use super::node::{Entry, Node};
 use super::reader::{Inside, Level, Reader};
 use super::references::{Entries, Named};
@@ -49,10 +50,10 @@ pub(super) const EXECUTOR: Level = Level {
     ],
 };
 
-const EXECUTOR_SPEC: Level = Level {
+pub(super) const EXECUTOR_SPEC: Level = Level {
     name: "`executor.spec`",
-    known: &["entry_step", "final_step", "no_next_is_error", "policy"],
-    moved: &[],
+    known: &["entry_step", "final_step", "no_next_is_error", "policy", "timeout"],
+    moved: &[("timeout_s", "write `timeout`")],
 };
 
 pub(super) const WORKBOOK_TASK: Level = Level {
@@ -71,6 +72,7 @@ struct Executor {
     entry: Option<Named>,
     last: Option<Named>,
     no_next_is_error: bool,
+    timeout: Option<Value>,
 }
 
 impl Reader<'_> {
@@ -92,10 +94,16 @@ impl Reader<'_> {
         let workload = root.get("workload").map(|entry| self.object(entry)).unwrap_or_default();
         let keychain = root.get("keychain").map(|entry| self.keychain(entry)).unwrap_or_default();
         let workbook = root.get("workbook").map(|entry| self.workbook(entry)).unwrap_or_default();
-        let drafts = self.workflow(root);
+        let mut drafts = self.workflow(root);
         let entries = Entries { entry: executor.entry, last: executor.last, dialect };
         let entry = self.references(&drafts, &workbook, &entries, root);
 
+        if let Some(entry) = entry.as_ref().filter(|_| dialect == Dialect::Canonical) {
+            let implied = join::implied(&drafts, entry);
+            for (_, draft) in drafts.iter_mut().enumerate().filter(|(at, _)| implied.contains(at)) {
+                draft.step.join_all |= !draft.says_join;
+            }
+        }
         let (name, path) = name?;
         Some(Playbook {
             reference: PlaybookRef { path, hash: String::new() },
@@ -107,7 +115,7 @@ impl Reader<'_> {
             steps: drafts.into_iter().map(|draft| draft.step).collect(),
             entry: entry?,
             final_step: entries.last.map(|named| named.name.into()),
-            timeout: None,
+            timeout: executor.timeout,
             no_next_is_error: executor.no_next_is_error,
         })
     }
@@ -197,6 +205,7 @@ impl Reader<'_> {
             entry: self.named(&spec.value, "entry_step"),
             last: self.named(&spec.value, "final_step"),
             no_next_is_error: flag.unwrap_or(false),
+            timeout: spec.value.get("timeout").and_then(|entry| self.duration(entry, true)),
         }
     }
 

@@ -72,12 +72,25 @@ impl Reader<'_> {
     }
 
     fn rule(&mut self, node: &Node) -> Option<Rule> {
+        let (when, block) = self.guarded(node, &RULE, THEN_FORMS)?;
+        let actions = self.actions(&block);
+        Some(Rule { when, actions, position: node.span.start })
+    }
+
+    /// The guard of a rule and what stands behind it, in any of `{when, then}`, `{then}`,
+    /// `{else: {...}}`, `{else: {then: ...}}`, and `else` with `then` beside it.
+    pub(super) fn guarded(
+        &mut self,
+        node: &Node,
+        level: &Level,
+        forms: &str,
+    ) -> Option<(When, Entry)> {
         if !node.is_map() {
             let message = format!("a rule is a map, not {}", node.noun());
             self.error("wrong-type", node.span, message, "write `- when: ...` and `then: ...`");
             return None;
         }
-        self.close(node, &RULE);
+        self.close(node, level);
         let (when, then, otherwise) = (node.get("when"), node.get("then"), node.get("else"));
         if let (Some(_), Some(otherwise)) = (when, otherwise) {
             let message = "`when` and `else` cannot stand in one rule";
@@ -89,13 +102,12 @@ impl Reader<'_> {
         };
         let inner = otherwise.and_then(|entry| entry.value.get("then"));
         let Some(block) = then.or(inner).or_else(|| otherwise.filter(|_| when.is_none())) else {
-            if !Self::misspelt(node, "then", &RULE) {
-                self.error("missing-key", node.span, "a rule needs `then`", THEN_FORMS);
+            if !Self::misspelt(node, "then", level) {
+                self.error("missing-key", node.span, "a rule needs `then`", forms);
             }
             return None;
         };
-        let actions = self.actions(block);
-        Some(Rule { when: guard, actions, position: node.span.start })
+        Some((guard, block.clone()))
     }
 
     /// Blocks in document order; inside a block the order of decision D12.
@@ -159,7 +171,7 @@ impl Reader<'_> {
             "retry" => Action::Retry(self.retry(entry)),
             "fail" => Action::Fail(self.value(&entry.value, Inside::Data)),
             "skip" => Action::Skip(self.value(&entry.value, Inside::Data)),
-            _ => return self.inline_task(entry).map(Action::Task),
+            _ => return self.inline_task(entry).map(Box::new).map(Action::Task),
         })
     }
 

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::node::{Entry, Node};
+use super::policy::STEP_POLICY;
 use super::reader::{Inside, Level, Reader};
 use crate::playbook::diagnostic::Span;
 use crate::playbook::names::StepNames;
-use crate::playbook::{CaseMode, OnError, Step};
+use crate::playbook::{Admission, CaseMode, OnError, Step};
 
 pub(super) const STEP: Level = Level {
     name: "a step",
@@ -124,7 +125,7 @@ pub(super) const RESERVED: &[&str] = &[
 ];
 
 /// Kinds whose `timeout` is an option of the tool itself.
-const OWN_TIMEOUT: [&str; 2] = ["http", "playbook"];
+const OWN_TIMEOUT: [&str; 3] = ["http", "playbook", "callback"];
 
 /// A step, and where its name stands.
 #[derive(Debug)]
@@ -135,6 +136,8 @@ pub(super) struct Draft {
     pub(super) span: Span,
     /// Its index in the workflow.
     pub(super) index: usize,
+    /// Whether `spec.join` says something.
+    pub(super) says_join: bool,
 }
 
 /// What `spec` says.
@@ -142,9 +145,10 @@ pub(super) struct Draft {
 struct Spec {
     case_mode: CaseMode,
     on_error: OnError,
-    join_all: bool,
+    join_all: Option<bool>,
     timeout: Option<Value>,
     policy: Option<Value>,
+    admit: Vec<Admission>,
 }
 
 impl Reader<'_> {
@@ -158,7 +162,7 @@ impl Reader<'_> {
         }
         self.stray_keys(node);
         let (name, span) = self.step_name(node)?;
-        let parts = node.get("tool").map(|entry| self.tool(entry)).unwrap_or_default();
+        let parts = node.get("tool").map(|entry| self.tool(entry, &name)).unwrap_or_default();
         let spec = self.spec(node);
         let rules = node.get("case").map(|entry| self.rules(entry, spec.case_mode));
         let next = node.get("next").map(|entry| self.next(entry));
@@ -181,7 +185,7 @@ impl Reader<'_> {
             args: self.args(node),
             repeat: node.get("loop").and_then(|entry| self.repeat(entry, spec.policy.as_ref())),
             retries: Vec::new(),
-            admit: Vec::new(),
+            admit: spec.admit,
             rules: rules.unwrap_or_default(),
             case_mode: spec.case_mode,
             next: next.unwrap_or_default(),
@@ -192,11 +196,11 @@ impl Reader<'_> {
             policy: spec.policy,
             timeout: spec.timeout.or(tool_timeout),
             on_error: spec.on_error,
-            join_all: spec.join_all,
+            join_all: spec.join_all.unwrap_or(false),
             names: StepNames::default(),
             tool,
         };
-        Some(Draft { step, span, index })
+        Some(Draft { step, span, index, says_join: spec.join_all.is_some() })
     }
 
     fn stray_keys(&mut self, node: &Node) {
@@ -265,9 +269,10 @@ impl Reader<'_> {
         let mut spec = Spec {
             case_mode: CaseMode::Exclusive,
             on_error: OnError::Fail,
-            join_all: false,
+            join_all: None,
             timeout: None,
             policy: None,
+            admit: Vec::new(),
         };
         let Some(entry) = step.get("spec") else { return spec };
         if !entry.value.is_map() {
@@ -287,10 +292,18 @@ impl Reader<'_> {
             spec.on_error = self.on_error(entry);
         }
         if let Some(entry) = node.get("join") {
-            spec.join_all = self.choice(entry, &[("all", true), ("any", false)]).unwrap_or(false);
+            spec.join_all = self.choice(entry, &[("all", true), ("any", false)]);
         }
         spec.timeout = node.get("timeout").and_then(|entry| self.duration(entry, true));
-        spec.policy = node.get("policy").and_then(|entry| self.policy(entry));
+        if let Some(entry) = node.get("policy") {
+            spec.policy = self.policy(entry);
+            self.close(&entry.value, &STEP_POLICY);
+            for entry in ["lifecycle", "emit"].iter().filter_map(|key| entry.value.get(key)) {
+                let message = format!("`{}` of a policy has no effect here", entry.key);
+                self.warn("ignored-key", entry.span, message, "drop it");
+            }
+            spec.admit = self.admission(entry);
+        }
         spec
     }
 

@@ -1,6 +1,7 @@
 //! What broken playbooks are told; the other tests are in the files below.
 
 mod limits;
+mod policies;
 mod random;
 mod shapes;
 mod templates;

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::node::{Entry, Node};
+use super::policy::{BACKOFFS, Slot, is_task};
 use super::reader::{Inside, Level, Reader, is_template, listed, nearest};
 use crate::playbook::diagnostic::Span;
-use crate::playbook::{Task, TaskPolicy, Tool};
+use crate::playbook::retries::REASONS;
+use crate::playbook::{Task, Tool};
 
 /// Every kind of the language, run by this build or not.
 pub(in crate::playbook) const KINDS: &[&str] = &[
@@ -17,6 +19,8 @@ pub(in crate::playbook) const KINDS: &[&str] = &[
     "duckdb",
     "playbook",
     "workbook",
+    "wait",
+    "callback",
     "noop",
     "script",
     "shell",
@@ -75,6 +79,54 @@ const RETRY: Level = Level {
     moved: &[("attempts", "write `max_attempts`"), ("max_retries", "write `max_attempts`")],
 };
 
+const ON_ERROR: Level = Level {
+    name: "`on_error`",
+    known: &[
+        "when",
+        "retry_when",
+        "stop_when",
+        "retry_on",
+        "max_attempts",
+        "delay",
+        "initial_delay",
+        "max_delay",
+        "backoff",
+        "backoff_multiplier",
+        "jitter",
+    ],
+    moved: &[("while", "write `when`"), ("attempts", "write `max_attempts`")],
+};
+
+const ON_SUCCESS: Level = Level {
+    name: "`on_success`",
+    known: &[
+        "while",
+        "when",
+        "max_attempts",
+        "next_call",
+        "collect",
+        "sink",
+        "save",
+        "per_iteration",
+        "delay",
+        "interval",
+        "initial_delay",
+        "max_delay",
+        "backoff",
+        "backoff_multiplier",
+    ],
+    moved: &[
+        ("until", "write `while`, with the opposite condition"),
+        ("max_pages", "write `max_attempts`"),
+        ("max_iterations", "write `max_attempts`"),
+        ("params", "write it under `next_call`"),
+        ("url", "write it under `next_call`"),
+    ],
+};
+
+const RETRY_ITEM: Level =
+    Level { name: "an item of `retry`", known: &["when", "then", "else"], moved: &[] };
+
 /// Where the next thing belongs that somebody indented too far.
 const STEP_KEYS: [&str; 4] = ["case", "next", "loop", "step"];
 
@@ -83,7 +135,7 @@ const STEP_KEYS: [&str; 4] = ["case", "next", "loop", "step"];
 pub(super) struct ToolParts {
     /// The tool; also of a list with a single plain task.
     pub(super) tool: Option<Tool>,
-    /// The task list.
+    /// The task list; also a single tool that has a policy or a `set`.
     pub(super) tasks: Vec<Task>,
     /// `retry` of the tool.
     pub(super) retry: Option<Value>,
@@ -92,8 +144,8 @@ pub(super) struct ToolParts {
 }
 
 impl Reader<'_> {
-    /// Reads `tool` of a step.
-    pub(super) fn tool(&mut self, entry: &Entry) -> ToolParts {
+    /// Reads `tool` of the step of that name.
+    pub(super) fn tool(&mut self, entry: &Entry, step: &str) -> ToolParts {
         let node = &entry.value;
         match node.items() {
             Some([task]) if is_plain(task) => {
@@ -116,7 +168,15 @@ impl Reader<'_> {
                 ToolParts::default()
             }
             Some(items) => ToolParts { tasks: self.tasks(items), ..ToolParts::default() },
-            None => self.single(entry),
+            None => {
+                let mut parts = self.single(entry);
+                if let Some(tool) = parts.tool.as_ref().filter(|_| is_task(node)) {
+                    let labels = [step.to_owned()];
+                    let slot = Slot { labels: &labels, index: 0 };
+                    parts.tasks.push(self.task(tool.clone(), node, slot));
+                }
+                parts
+            }
         }
     }
 
@@ -149,8 +209,11 @@ impl Reader<'_> {
                 self.warn("misplaced-key", entry.span, message, advice);
             }
         }
-        if kind == "workbook" {
-            self.mention_task(node);
+        match kind.as_str() {
+            "workbook" => self.mention_task(node),
+            "wait" => self.wait(node),
+            "callback" => self.callback(node),
+            _ => {}
         }
         let config = self.configuration(node, &kind);
         let args = self.tool_args(node, &kind);
@@ -241,18 +304,10 @@ impl Reader<'_> {
     }
 
     fn tasks(&mut self, items: &[Node]) -> Vec<Task> {
-        let mut labels = BTreeSet::new();
+        let labels = self.labels(items);
         let mut tasks = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let (label, node) = match labelled(item) {
-                Some((label, tool)) => (Some(label.to_owned()), tool),
-                None => (item.get("name").and_then(|entry| self.text(entry)), item),
-            };
-            let label = label.unwrap_or_else(|| format!("task_{index}"));
-            if !labels.insert(label.clone()) {
-                let message = format!("two tasks of this list are called `{label}`");
-                self.error("duplicate-task", item.span, message, "rename one of them");
-            }
+            let node = labelled(item).map_or(item, |(_, tool)| tool);
             let entry = Entry { key: "task".to_owned(), span: item.span, value: node.clone() };
             if let Some(mut tool) = self.tool_map(&entry) {
                 tool.config.shift_remove("name");
@@ -262,10 +317,35 @@ impl Reader<'_> {
                         tool.config.insert(key.to_owned(), value);
                     }
                 }
-                tasks.push(Task { label, tool, set: None, policy: TaskPolicy::default() });
+                tasks.push(self.task(tool, node, Slot { labels: &labels, index }));
             }
         }
         tasks
+    }
+
+    /// The names of the tasks of a list, by index.
+    fn labels(&mut self, items: &[Node]) -> Vec<String> {
+        let mut labels = Vec::new();
+        let mut known = BTreeSet::new();
+        for (index, item) in items.iter().enumerate() {
+            let label = match labelled(item) {
+                Some((label, _)) => Some(label.to_owned()),
+                None => item.get("name").and_then(|entry| self.text(entry)),
+            };
+            let label = label.unwrap_or_else(|| format!("task_{index}"));
+            if !known.insert(label.clone()) {
+                let message = format!("two tasks of this list are called `{label}`");
+                self.error("duplicate-task", item.span, message, "rename one of them");
+            }
+            labels.push(label);
+        }
+        labels
+    }
+
+    fn task(&mut self, tool: Tool, node: &Node, slot: Slot<'_>) -> Task {
+        let label = slot.labels.get(slot.index).cloned().unwrap_or_default();
+        let set = node.get("set").and_then(|entry| self.assignments(entry));
+        Task { label, tool, set, policy: self.task_policy(node, slot) }
     }
 
     /// Reads `retry` of a rule, a step or a tool; a bare number or `true` becomes a map.
@@ -279,7 +359,10 @@ impl Reader<'_> {
             }
             _ => {}
         }
-        if node.items().is_some() {
+        if let Some(items) = node.items() {
+            for item in items {
+                self.retry_item(item);
+            }
             return self.value(node, Inside::Policy);
         }
         if !node.is_map() {
@@ -287,25 +370,90 @@ impl Reader<'_> {
             return Value::Null;
         }
         self.close(node, &RETRY);
-        self.retry_numbers(node);
+        self.retry_options(node);
+        for entry in ["on_error", "on_success"].iter().filter_map(|key| node.get(key)) {
+            if !entry.value.is_map() {
+                self.mismatch(entry, "a map", "write `on_error: {max_attempts: 3}`");
+                continue;
+            }
+            self.close(&entry.value, if entry.key == "on_error" { &ON_ERROR } else { &ON_SUCCESS });
+            self.retry_options(&entry.value);
+            let condition = ["while", "when"].iter().any(|key| entry.value.get(key).is_some());
+            if entry.key == "on_success" && !condition {
+                let advice = "write `while: \"{{ response.data.has_more }}\"`";
+                self.error("missing-key", entry.span, "`on_success` needs `while`", advice);
+            }
+        }
         self.value(node, Inside::Policy)
     }
 
-    fn retry_numbers(&mut self, node: &Node) {
+    /// `{when, then}` of the list form.
+    fn retry_item(&mut self, item: &Node) {
+        let forms = "write `- {when: \"{{ ... }}\", then: {max_attempts: 3}}`";
+        let Some((_, then)) = self.guarded(item, &RETRY_ITEM, forms) else { return };
+        if let Some(when) = item.get("when") {
+            self.lone_expression(when);
+        }
+        if then.value.is_map() {
+            self.retry_options(&then.value);
+        } else {
+            self.mismatch(&then, "a map", forms);
+        }
+    }
+
+    fn retry_options(&mut self, node: &Node) {
         for entry in node.entries() {
             match entry.key.as_str() {
                 "max_attempts" => drop(self.count(entry, 1)),
-                "delay" | "initial_delay" | "max_delay" => drop(self.duration(entry, false)),
+                "delay" | "initial_delay" | "max_delay" | "interval" => {
+                    drop(self.duration(entry, false));
+                }
                 "backoff_multiplier" => drop(self.duration(entry, true)),
                 "backoff" if entry.value.text().is_some() => {
-                    let words = ["linear", "exponential", "fixed", "constant", "none"];
-                    self.choice(entry, &words.map(|word| (word, ())));
+                    self.choice(entry, &BACKOFFS.map(|word| (word, ())));
                 }
+                "backoff" => drop(self.duration(entry, false)),
                 "jitter" => drop(self.flag(entry)),
-                "on_error" | "on_success" if entry.value.is_map() => {
-                    self.retry_numbers(&entry.value);
-                }
+                "when" | "while" | "retry_when" | "stop_when" => self.lone_expression(entry),
+                "retry_on" => self.retry_reasons(entry),
                 _ => {}
+            }
+        }
+    }
+
+    /// A condition that becomes part of a larger one.
+    fn lone_expression(&mut self, entry: &Entry) {
+        let Some(text) = entry.value.text().map(str::trim).filter(|text| is_template(text)) else {
+            return;
+        };
+        let inner = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
+        if inner.is_none_or(is_template) {
+            let message = format!("`{}` must be a single expression", entry.key);
+            let advice = "write `\"{{ a and b }}\"`: one pair of braces around all of it";
+            self.error("wrong-value", entry.value.span, message, advice);
+        }
+    }
+
+    /// Words, statuses, or names of errors.
+    fn retry_reasons(&mut self, entry: &Entry) {
+        let items = entry.value.items().unwrap_or_else(|| std::slice::from_ref(&entry.value));
+        for item in items {
+            let Some(word) = item.text().map(str::trim) else {
+                if !item.typed().is_some_and(Value::is_u64) {
+                    let advice = "write words such as `timeout`, statuses, or types of errors";
+                    self.mismatch(entry, "a list of reasons", advice);
+                }
+                continue;
+            };
+            let words = || REASONS.iter().map(|(known, _)| *known);
+            let is_name = word.starts_with(|c: char| c.is_uppercase()) || word.contains('.');
+            if !is_name && word.parse::<u16>().is_err() && !words().any(|known| known == word) {
+                let message = format!("`{word}` is no reason that an error can have");
+                let advice = match nearest(word, words()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("write {}, a status, or the type of an error", listed(words())),
+                };
+                self.warn("unknown-word", item.span, message, advice);
             }
         }
     }
@@ -349,7 +497,5 @@ fn labelled(task: &Node) -> Option<(&str, &Node)> {
 
 /// Whether a task says nothing that a tool could not say.
 fn is_plain(task: &Node) -> bool {
-    let task = labelled(task).map_or(task, |(_, tool)| tool);
-    let policy = task.get("spec").and_then(|spec| spec.value.get("policy"));
-    task.is_map() && policy.is_none() && task.get("set").is_none()
+    task.is_map() && !is_task(labelled(task).map_or(task, |(_, tool)| tool))
 }

@@ -30,6 +30,16 @@ fn what_runs_is_not_listed() {
           fail: {}, skip: {}}}]}\n",
         "- {step: start, case: [{else: {sink: {tool: {kind: event_log, data: 1}}}}]}\n",
         "- {step: start, case: [{else: {sink: {tool: event, data: 1}}}]}\n",
+        "- {step: start, case: [{else: {collect: {path: a}, retry: {params: {}}, more: {tool: {kind: \
+          http, url: x}}, sink: {tool: {kind: http, url: x}}}}]}\n",
+        "- {step: start, case: [{else: {call: {params: {}}}}]}\n",
+        "- {step: start, tool: {kind: http, url: x, spec: {policy: {rules: [{else: {do: fail}}]}}}}\n",
+        "- {step: start, tool: [{kind: noop}, {kind: playbook, path: x, wait: true}]}\n",
+        "- {step: start, tool: {kind: wait, seconds: 3}, retry: 3, spec: {join: all}}\n",
+        "- {step: start, tool: {kind: callback}, sink: {tool: {kind: python, code: x}}}\n",
+        "- {step: start, tool: {kind: python, script: {uri: x, source: {type: http}}}, spec: {policy: \
+          {admit: {rules: [{else: {allow: true}}]}}}}\n",
+        "- {step: start, loop: {in: [1], iterator: i, chunk: 2}, next: end}\n",
         "- {step: start, next: {spec: {mode: inclusive}, arcs: [{step: end, when: x, args: {}, \
           set: {}}]}}\n",
         "- {step: start, loop: {in: [1], iterator: i, where: x, order_by: i, \
@@ -49,30 +59,30 @@ fn what_does_not_run_is_listed_with_its_place() {
     #[rustfmt::skip]
     let cases = [
         ("tool: {kind: postgres, query: x}", "5:23 workflow[0].tool.kind"),
-        ("tool: {kind: noop, spec: {policy: {rules: []}}}", "5:23 workflow[0].tool.spec"),
         ("tool: {kind: noop, output: {accumulate: {}}}", "5:23 workflow[0].tool.output"),
         ("tool: {kind: http, url: x, wait: true}", "5:23 workflow[0].tool.wait"),
-        ("tool: [{kind: noop}, {kind: noop}]", "5:3 workflow[0].tool"),
-        ("tool: [{kind: noop, spec: {policy: {}}}]", "5:3 workflow[0].tool"),
-        ("tool: {kind: noop}, retry: 3", "5:3 workflow[0].retry"),
-        ("tool: {kind: noop, retry: {max_attempts: 3}}", "5:3 workflow[0].retry"),
-        ("tool: {kind: noop}, save: {table: t}", "5:3 workflow[0].sink"),
-        ("tool: {kind: noop}, spec: {policy: {admit: {}}}", "5:3 workflow[0].spec.policy"),
-        ("tool: {kind: noop}, spec: {join: all}", "5:3 workflow[0].spec.join"),
-        ("loop: {in: [1], iterator: i, chunk: 2}, next: end", "5:23 workflow[0].loop.chunk"),
-        ("case: [{else: {collect: {path: a}}}]", "5:24 workflow[0].case[0]"),
-        ("case: [{else: {call: {params: {}}}}]", "5:24 workflow[0].case[0]"),
-        ("case: [{else: {retry: {params: {}}}}]", "5:24 workflow[0].case[0]"),
-        ("case: [{else: {more: {tool: {kind: noop}}}}]", "5:24 workflow[0].case[0]"),
+        ("tool: {kind: python, script: {uri: x, source: {type: gcs}}}", "5:23 workflow[0].tool.script"),
+        ("tool: [{kind: noop}, {kind: duckdb}]", "5:38 workflow[0].tool[1].kind"),
+        ("tool: [{kind: noop, retry: 3}, {kind: noop}]", "5:24 workflow[0].tool[0].retry"),
+        ("tool: {kind: noop}, save: {tool: postgres, table: t}", "5:3 workflow[0].sink"),
+        ("case: [{else: {more: {tool: {kind: snowflake}}}}]", "5:45 workflow[0].case[0].more.tool.kind"),
+        ("case: [{else: {more: {tool: {kind: wait, seconds: 1}}}}]", "5:24 workflow[0].case[0].more.tool"),
         ("case: [{else: {sink: {tool: {kind: postgres}}}}]", "5:24 workflow[0].case[0]"),
         ("case: [{else: {sink: {tool: postgres}}}]", "5:24 workflow[0].case[0]"),
         ("case: [{else: {sink: {storage: duckdb}}}]", "5:24 workflow[0].case[0]"),
+        ("tool: {kind: noop}, retry: {on_success: {while: x, sink: {tool: duckdb}}}",
+         "5:3 workflow[0].retry"),
     ];
     for (step, expect) in cases {
         assert_eq!(listed("", &format!("- {{step: start, {step}}}\n")), [expect], "{step}");
     }
     let keychain = listed("keychain: [{name: k}]\n", "- {step: start, next: end}\n");
     assert_eq!(keychain, ["1:1 keychain"]);
+    let workbook = "workbook: [{name: a, tool: {kind: duckdb}}, {name: b, tool: {kind: noop, retry: 3}}, \
+                    {name: c, tool: {kind: duckdb}}]\n";
+    let call = |task: &str| format!("- {{step: start, tool: {{kind: workbook, task: {task}}}}}\n");
+    assert_eq!(listed(workbook, &call("a")), ["4:28 workbook[0].tool.kind"], "what is called");
+    assert_eq!(listed(workbook, &call("b")), ["4:61 workbook[1].tool.retry"]);
 }
 
 #[test]
@@ -81,5 +91,10 @@ fn an_unknown_tool_is_told_which_kinds_run() {
                 workflow: [{step: start, tool: {kind: postgres}}]\n";
     let found = unsupported(&parse_unchecked(text).playbook.unwrap()).remove(0);
     assert_eq!(found.message, "the tool `postgres` is known but not run by this build");
-    assert_eq!(found.advice.as_deref(), Some("kinds that run: `http`, `noop`, `python`"));
+    assert_eq!(
+        found.advice.as_deref(),
+        Some(
+            "kinds that run: `http`, `noop`, `python`, `playbook`, `workbook`, `wait`, `callback`"
+        )
+    );
 }
