@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::command::{CallSite, Command};
 use crate::ids::{AggregateKey, CommandId, EventId, ExecutionId, InputId, StepName};
@@ -128,6 +128,17 @@ pub struct ToolFailure {
     /// The user's own lines of a traceback.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceback: Option<String>,
+}
+
+impl ToolFailure {
+    /// As templates read it: `error`.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        json!({
+            "type": self.kind, "kind": self.kind, "message": self.message, "status": self.status,
+            "code": self.status, "retryable": self.retryable, "traceback": self.traceback,
+        })
+    }
 }
 
 /// Everything a loop needs to run on its own.

@@ -140,6 +140,22 @@ impl Context {
         self.bind(name, Binding::Group(Arc::new(Binding::all(values))));
     }
 
+    /// As [`Context::set_map`], with values as tolerant as results.
+    pub fn set_results(&mut self, name: &str, values: &BTreeMap<String, Payload>) {
+        let bindings = values
+            .iter()
+            .map(|(name, payload)| (name.clone(), Binding::new(payload, Tolerance::Result)));
+        self.bind(name, Binding::Group(Arc::new(bindings.collect())));
+    }
+
+    /// Names a step that has no result yet: false where only truth is asked, and so is every attribute
+    /// of it; whatever else is done with it is [`TemplateError::Undefined`]. Any other meaning of the
+    /// name wins.
+    pub fn set_pending(&mut self, name: &str) {
+        let names = Arc::make_mut(&mut self.names);
+        Arc::make_mut(&mut names.pending).insert(name.to_owned());
+    }
+
     /// Looks names that were not set up here, in the order of the calls.
     pub fn push_names(&mut self, values: &BTreeMap<String, Payload>) {
         self.push(Layer::Names(Arc::new(Binding::all(values))));
@@ -162,6 +178,9 @@ impl Context {
 }
 
 /// Evaluates one scalar: a lone `{{ expression }}` keeps its type, other text is rendered as text.
+///
+/// An undefined name is false where only truth is asked (`a if b else c`, `not b`, `b or c`), as in
+/// Jinja2; anywhere else it is an error.
 ///
 /// # Errors
 /// [`TemplateError`].
@@ -217,7 +236,7 @@ pub fn render_map(
 /// # Errors
 /// [`TemplateError::Needs`] and [`TemplateError::Failed`]; never `Undefined`.
 pub fn condition(text: &str, context: &Context) -> Result<bool, TemplateError> {
-    match Run::new(&context.names).condition(text) {
+    match Run::of_condition(&context.names).condition(text) {
         Err(TemplateError::Undefined(_)) => Ok(false),
         settled => settled,
     }

@@ -187,6 +187,7 @@ fn add_paths(environment: &mut Environment<'static>) {
     };
     add("__strict", path::strict);
     add("__lenient", path::lenient);
+    add("__truth", path::truth);
 }
 
 fn tests() -> Vec<(&'static str, Value)> {

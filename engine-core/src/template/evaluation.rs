@@ -1,6 +1,6 @@
 //! One evaluation: what names mean, what it touched, what it may still spend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::limits::{TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_WORK_MAX};
 use crate::payload::Payload;
 
 use super::Loaded;
-use super::value::{Aggregate, Group, Tolerance, Unloaded, from_json, tolerant};
+use super::value::{Aggregate, Group, Pending, Tolerance, Unloaded, from_json, tolerant};
 
 /// The name under which filters find the evaluation that they run in; no playbook can write it.
 pub(super) const EVALUATION: &str = "__evaluation";
@@ -72,6 +72,8 @@ pub(super) struct Names {
     pub(super) loaded: Arc<Loaded>,
     pub(super) bound: BTreeMap<String, Binding>,
     pub(super) layers: Vec<Layer>,
+    /// Steps without a result: what a name means that means nothing else.
+    pub(super) pending: Arc<BTreeSet<String>>,
     pub(super) functions: Option<Functions>,
 }
 
@@ -84,6 +86,8 @@ pub(super) fn loaded_key(payload: &Payload) -> String {
 /// One evaluation of one scalar; also the root of the template's names.
 pub(super) struct Evaluation {
     pub(super) names: Arc<Names>,
+    /// Whether an undefined name makes the whole evaluation false.
+    pub(super) is_condition: bool,
     needs: Mutex<Vec<Payload>>,
     built: AtomicU64,
     work: AtomicU64,
@@ -97,9 +101,10 @@ impl fmt::Debug for Evaluation {
 }
 
 impl Evaluation {
-    pub(super) fn new(names: &Arc<Names>, uuids: &Arc<AtomicU64>) -> Arc<Self> {
+    pub(super) fn new(names: &Arc<Names>, is_condition: bool, uuids: &Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self {
             names: Arc::clone(names),
+            is_condition,
             needs: Mutex::default(),
             built: AtomicU64::new(0),
             work: AtomicU64::new(0),
@@ -164,15 +169,17 @@ impl Evaluation {
         self.uuids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// What a name means: names set one by one, then each layer in the order of the calls.
+    /// What a name means: names set one by one, then each layer in the order of the calls, then steps
+    /// without a result.
     pub(super) fn lookup(self: &Arc<Self>, name: &str) -> Option<Value> {
         if let Some(binding) = self.names.bound.get(name) {
             return Some(self.resolve(binding));
         }
-        self.names.layers.iter().find_map(|layer| match layer {
+        let found = self.names.layers.iter().find_map(|layer| match layer {
             Layer::Names(names) => names.get(name).map(|binding| self.resolve(binding)),
             Layer::Keys(binding) => self.lookup_key(binding, name),
-        })
+        });
+        found.or_else(|| self.names.pending.get(name).map(|step| Pending::value(name, Some(step))))
     }
 
     fn lookup_key(self: &Arc<Self>, binding: &Binding, name: &str) -> Option<Value> {

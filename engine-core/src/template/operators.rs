@@ -9,7 +9,7 @@ use crate::limits::TEMPLATE_VALUE_DEPTH_MAX;
 
 use super::evaluation::Evaluation;
 use super::text::{Container, Text, container, kind, number_text};
-use super::value::{Data, Numbers, Unloaded};
+use super::value::{Data, Numbers, Pending, Unloaded};
 
 /// Bytes that one item of a list takes.
 pub(super) const ITEM_BYTES: usize = size_of::<Value>();
@@ -22,10 +22,13 @@ pub(super) fn failed(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// Fails if a value is elsewhere, and asks for it.
+/// Fails if a value is elsewhere, and asks for it; fails if there is none.
 pub(super) fn touch(value: &Value, evaluation: &Evaluation) -> Result<(), Error> {
     if let Some(unloaded) = value.downcast_object_ref::<Unloaded>() {
         unloaded.touch();
+    }
+    if let Some(pending) = value.downcast_object_ref::<Pending>() {
+        return Err(pending.error());
     }
     evaluation.assert_here()
 }

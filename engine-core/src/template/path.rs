@@ -9,6 +9,7 @@ use minijinja::{Error, ErrorKind};
 use super::evaluation::{Evaluation, keys};
 use super::operators::touch;
 use super::text::kind;
+use super::value::Pending;
 
 /// Follows `keys` from `root`; a missing one is an error that says which (decision D46).
 pub(super) fn strict(
@@ -17,13 +18,42 @@ pub(super) fn strict(
     path: &[Value],
     evaluation: &Arc<Evaluation>,
 ) -> Result<Value, Error> {
-    let name = name.as_str();
-    if root.is_undefined() {
+    follow(root, name.as_str(), path, evaluation, false)
+}
+
+/// As [`strict`], where only truth is asked: in a value, what is missing at the end of the path is
+/// false, as in Jinja2. A condition is false as a whole (trap 10).
+pub(super) fn truth(
+    root: &Value,
+    name: &Value,
+    path: &[Value],
+    evaluation: &Arc<Evaluation>,
+) -> Result<Value, Error> {
+    follow(root, name.as_str(), path, evaluation, !evaluation.is_condition)
+}
+
+fn follow(
+    root: &Value,
+    name: Option<&str>,
+    path: &[Value],
+    evaluation: &Arc<Evaluation>,
+    forgives_end: bool,
+) -> Result<Value, Error> {
+    if let Some(pending) = root.downcast_object_ref::<Pending>() {
+        return Ok(Pending::value(spelled(name, path), pending.step.as_deref()));
+    }
+    if root.is_undefined() && !(forgives_end && path.is_empty()) {
         return Err(undefined_name(name, evaluation));
+    }
+    if root.is_undefined() {
+        return Ok(Pending::value(spelled(name, path), None));
     }
     let mut value = root.clone();
     for (depth, key) in path.iter().enumerate() {
         let next = step(&value, key, name.filter(|_| depth == 0), evaluation)?;
+        if next.is_undefined() && forgives_end && depth + 1 == path.len() {
+            return Ok(Pending::value(spelled(name, path), None));
+        }
         if next.is_undefined() {
             return Err(undefined_key(&value, &spelled(name, &path[..depth]), key));
         }
@@ -40,6 +70,9 @@ pub(super) fn lenient(
     evaluation: &Arc<Evaluation>,
 ) -> Result<Value, Error> {
     let mut value = root.clone();
+    if value.downcast_object_ref::<Pending>().is_some() {
+        return Ok(Value::UNDEFINED);
+    }
     for (depth, key) in path.iter().enumerate() {
         if value.is_undefined() || key.is_undefined() {
             return Ok(Value::UNDEFINED);

@@ -31,6 +31,9 @@ pub(super) struct Rewriter {
 
 pub(super) type Rewriting = Result<(), SyntaxError>;
 
+/// One of the ways to print an expression.
+type Print = fn(&mut Rewriter, &Expr<'_>) -> Rewriting;
+
 pub(super) fn error(message: impl Into<String>, span: Span) -> SyntaxError {
     SyntaxError {
         message: message.into(),
@@ -62,14 +65,17 @@ impl Rewriter {
                     UnaryOpKind::Not => "(not ",
                     UnaryOpKind::Neg => "(0|__calculate(\"-\", ",
                 });
-                self.strict(&unary.expr)?;
+                match unary.op {
+                    UnaryOpKind::Not => self.truth(&unary.expr)?,
+                    UnaryOpKind::Neg => self.strict(&unary.expr)?,
+                }
                 self.put(match unary.op {
                     UnaryOpKind::Not => ")",
                     UnaryOpKind::Neg => "))",
                 });
                 Ok(())
             }
-            Expr::BinOp(_) => self.binary(expr),
+            Expr::BinOp(_) => self.binary(expr, Self::strict),
             Expr::Compare(compare) => {
                 self.put("(");
                 self.strict(&compare.expr)?;
@@ -108,6 +114,16 @@ impl Rewriter {
         match expr {
             Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_) => self.path(expr, "__lenient"),
             Expr::IfExpr(_) => self.choice(expr, Self::lenient),
+            _ => self.strict(expr),
+        }
+    }
+
+    /// Prints an expression of which only the truth is asked.
+    pub(super) fn truth(&mut self, expr: &Expr<'_>) -> Rewriting {
+        match expr {
+            Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_) => self.path(expr, "__truth"),
+            Expr::IfExpr(_) => self.choice(expr, Self::truth),
+            Expr::BinOp(_) => self.binary(expr, Self::truth),
             _ => self.strict(expr),
         }
     }
@@ -256,12 +272,13 @@ impl Rewriter {
         Ok(())
     }
 
-    fn binary(&mut self, expr: &Expr<'_>) -> Rewriting {
+    /// Prints an operator; `last` prints what `and` and `or` may leave as their value.
+    fn binary(&mut self, expr: &Expr<'_>, last: Print) -> Rewriting {
         let Expr::BinOp(binary) = expr else { return self.strict(expr) };
         match binary.op {
             BinOpKind::ScAnd | BinOpKind::ScOr => {
                 self.put("(");
-                self.connected(expr, binary.op)?;
+                self.connected(expr, binary.op, last)?;
                 self.put(")");
             }
             op if let Some(spelling) = arithmetic_spelling(op) => {
@@ -284,15 +301,15 @@ impl Rewriter {
     }
 
     /// Prints `a and b and c` flat: a bracket for each would be a level for the parser.
-    fn connected(&mut self, expr: &Expr<'_>, op: BinOpKind) -> Rewriting {
+    fn connected(&mut self, expr: &Expr<'_>, op: BinOpKind, last: Print) -> Rewriting {
         let word = if matches!(op, BinOpKind::ScAnd) { " and " } else { " or " };
         match expr {
             Expr::BinOp(binary) if same(binary.op, op) => {
-                self.connected(&binary.left, op)?;
+                self.connected(&binary.left, op, Self::truth)?;
                 self.put(word);
-                self.strict(&binary.right)
+                last(self, &binary.right)
             }
-            _ => self.strict(expr),
+            _ => last(self, expr),
         }
     }
 
@@ -316,16 +333,12 @@ impl Rewriter {
         self.strict(right)
     }
 
-    fn choice(
-        &mut self,
-        expr: &Expr<'_>,
-        print: fn(&mut Self, &Expr<'_>) -> Rewriting,
-    ) -> Rewriting {
+    fn choice(&mut self, expr: &Expr<'_>, print: Print) -> Rewriting {
         let Expr::IfExpr(choice) = expr else { return self.strict(expr) };
         self.put("(");
         print(self, &choice.true_expr)?;
         self.put(" if ");
-        self.strict(&choice.test_expr)?;
+        self.truth(&choice.test_expr)?;
         if let Some(other) = &choice.false_expr {
             self.put(" else ");
             print(self, other)?;

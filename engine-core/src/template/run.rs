@@ -41,13 +41,19 @@ pub(super) fn word(text: &str) -> Option<bool> {
 /// One rendering: what its scalars need is collected, so that it can be loaded at once.
 pub(super) struct Run<'a> {
     names: &'a Arc<Names>,
+    is_condition: bool,
     uuids: Arc<AtomicU64>,
     needs: Vec<Payload>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(names: &'a Arc<Names>) -> Self {
-        Self { names, uuids: Arc::default(), needs: Vec::new() }
+        Self { names, is_condition: false, uuids: Arc::default(), needs: Vec::new() }
+    }
+
+    /// For a text that is only true or false: an undefined name makes it false as a whole.
+    pub(super) fn of_condition(names: &'a Arc<Names>) -> Self {
+        Self { is_condition: true, ..Self::new(names) }
     }
 
     /// Turns what was rendered into what is still needed, if anything is.
@@ -56,7 +62,7 @@ impl<'a> Run<'a> {
     }
 
     fn evaluation(&self) -> Arc<Evaluation> {
-        Evaluation::new(self.names, &self.uuids)
+        Evaluation::new(self.names, self.is_condition, &self.uuids)
     }
 
     /// Notes what a scalar needs and goes on with the next one.
@@ -259,7 +265,7 @@ impl<'a> Run<'a> {
             Some(value) => value
                 .downcast_object_ref::<Data>()
                 .is_none_or(|data| data.own(&Value::from(key)).is_none()),
-            None => matches!(payload, Payload::Loop(_)),
+            None => matches!(payload, Payload::Loop(_) | Payload::List(_)),
         }
     }
 }

@@ -118,7 +118,7 @@ impl Rewriter {
         self.put("{% ");
         self.put(keyword);
         self.put(" ");
-        self.strict(&condition.expr)?;
+        self.truth(&condition.expr)?;
         self.put(" %}");
         self.statements(&condition.true_body)?;
         match condition.false_body.as_slice() {
@@ -144,7 +144,7 @@ impl Rewriter {
         self.declare(&each.target);
         if let Some(filter) = &each.filter_expr {
             self.put(" if ");
-            self.strict(filter)?;
+            self.truth(filter)?;
         }
         self.put(if each.recursive { " recursive %}" } else { " %}" });
         self.statements(&each.body)?;

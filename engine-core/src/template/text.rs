@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value as Json};
 use crate::limits::TEMPLATE_VALUE_DEPTH_MAX;
 
 use super::evaluation::Evaluation;
-use super::value::{Data, Unloaded};
+use super::value::{Data, Pending, Unloaded};
 
 /// Text that pays for every byte before it grows.
 pub(super) struct Text<'a> {
@@ -161,6 +161,9 @@ pub(super) fn container(value: &Value, evaluation: &Evaluation) -> Result<Contai
     if let Some(unloaded) = value.downcast_object_ref::<Unloaded>() {
         unloaded.touch();
         evaluation.assert_here()?;
+    }
+    if let Some(pending) = value.downcast_object_ref::<Pending>() {
+        return Err(pending.error());
     }
     let opened = value.as_object().and_then(|object| match object.repr() {
         ObjectRepr::Map => object.try_iter_pairs().map(Container::Map),

@@ -228,6 +228,41 @@ impl Object for Unloaded {
     }
 }
 
+/// A value that is not there and may be asked whether it is: false, with attributes of its own kind.
+///
+/// Whatever else is done with it is the error of an undefined name.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// As it is spelled in the template.
+    pub(super) path: String,
+    /// The step that has no result yet, if the path begins with one.
+    pub(super) step: Option<String>,
+}
+
+impl Pending {
+    pub(super) fn value(path: impl Into<String>, step: Option<&str>) -> Value {
+        Value::from_object(Self { path: path.into(), step: step.map(str::to_owned) })
+    }
+
+    pub(super) fn error(&self) -> Error {
+        let why = match &self.step {
+            Some(step) => format!(": step `{step}` has no result yet"),
+            None => String::new(),
+        };
+        Error::new(ErrorKind::UndefinedError, format!("`{}` is undefined{why}", self.path))
+    }
+}
+
+impl Object for Pending {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        false
+    }
+}
+
 /// The aggregate of a loop whose results are elsewhere: its counts are known.
 pub(super) struct Aggregate {
     summary: LoopSummary,

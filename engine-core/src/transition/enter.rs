@@ -61,7 +61,11 @@ impl<'a> Turn<'a> {
         if step.repeat.is_some() {
             match settle(self.request_loop(step, run))? {
                 Ok(()) => Ok(()),
-                Err(failure) => self.fail_run(&ending, failure),
+                Err(error) => {
+                    let step = name.clone();
+                    self.record(Fact::LoopFailed { run, step, error: error.clone() });
+                    self.fail_run(&ending, error)
+                }
             }
         } else {
             self.issue(&ending, 1, 0)

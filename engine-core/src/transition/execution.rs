@@ -1,6 +1,6 @@
 //! What an execution does with each of its inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -329,6 +329,17 @@ impl<'a> Turn<'a> {
         self.step_of(step).is_some_and(|step| step.on_error == OnError::Continue)
     }
 
+    /// The steps among some names that have no result yet.
+    pub(super) fn pending(
+        &self,
+        names: &BTreeSet<String>,
+        known: &BTreeMap<String, Payload>,
+    ) -> Vec<String> {
+        let is_step = |name: &&String| self.step_of(&StepName::from(name.as_str())).is_some();
+        let names = names.iter().filter(|name| !known.contains_key(*name));
+        names.filter(is_step).cloned().collect()
+    }
+
     /// What names mean for a step, here and now.
     pub(super) fn view(
         &self,
@@ -354,6 +365,7 @@ impl<'a> Turn<'a> {
                 result = answered.then(|| open.result.clone());
             }
         }
+        let pending = self.pending(&step.names.engine, &steps);
         let execution_id = self.moment.key.execution_id();
         let loaded = self.loaded.clone();
         let (names, item) = (&step.names.engine, None);
@@ -364,6 +376,7 @@ impl<'a> Turn<'a> {
             workload,
             vars,
             steps,
+            pending,
             args,
             item,
             unit: Unit::default(),

@@ -243,6 +243,7 @@ impl<'a> Turn<'a> {
             names: &step.names.engine,
             workload: scope.workload.unwrap_or(Payload::Inline(Value::Null)),
             vars: scope.vars,
+            pending: self.pending(&step.names.engine, &scope.steps),
             steps: scope.steps,
             args: scope.args,
             item: Some(Item { iterator, value, index, total }),

@@ -100,7 +100,14 @@ impl<'a> Turn<'a> {
                 Err(failure) => return self.fail(ending, failure),
             }
         }
-        if ending.error.is_none() && step.sink.as_ref().is_some_and(|save| !sink::records(save)) {
+        if ending.error.is_none()
+            && let Some(save) = &step.sink
+        {
+            if sink::records(save) {
+                let data = self.result_now(&ending);
+                self.carry_out(&mut ending, vec![Effect::Save(data)])?;
+                return self.finish_unit(ending);
+            }
             ending.unit.prev = Some(self.result_now(&ending));
             ending.unit.site = CallSite::Sink;
             return self.go_on(&mut ending, 0);

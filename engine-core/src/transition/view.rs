@@ -46,6 +46,8 @@ pub(super) struct View<'a> {
     pub(super) workload: Payload,
     pub(super) vars: BTreeMap<String, Payload>,
     pub(super) steps: BTreeMap<String, Payload>,
+    /// Steps of the playbook that are named and have no result yet.
+    pub(super) pending: Vec<String>,
     pub(super) args: BTreeMap<String, Payload>,
     pub(super) item: Option<Item>,
     /// What the run or the iteration has done so far; rules change this copy.
@@ -96,6 +98,9 @@ impl View<'_> {
             && self.names.contains(self.step.as_str())
         {
             context.set_result(self.step.as_str(), result);
+        }
+        for name in &self.pending {
+            context.set_pending(name);
         }
         context.push_names(&self.used(&self.vars));
         context.push_keys(&self.workload);

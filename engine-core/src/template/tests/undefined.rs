@@ -197,3 +197,123 @@ fn d46_an_undefined_value_in_text_is_named() {
         }
     }
 }
+
+#[test]
+fn in_a_value_an_undefined_name_is_false_where_truth_is_asked() {
+    let context = answered();
+    for (text, expect) in [
+        ("{{ 1 if missing else 2 }}", json!(2)),
+        ("{{ 1 if not missing else 2 }}", json!(1)),
+        ("{{ missing or 'x' }}", json!("x")),
+        ("{{ x.y or 'x' }}", json!("x")),
+        ("{{ x.y or s.z or n.z or 3 }}", json!(3)),
+        ("{{ not missing }}", json!(true)),
+        ("{{ not (missing and flag) }}", json!(true)),
+        ("{{ missing.b if missing else s }}", json!("text")),
+        ("{{ (missing or flag) and s }}", json!("text")),
+        ("{{ (missing and missing.b) | default('d') if flag else 1 }}", json!(null)),
+        ("{% if missing %}1{% elif x.y %}2{% else %}3{% endif %}", json!("3")),
+        ("{% for c in workload.cities if c.big %}{{ c }}{% endfor %}", json!("")),
+        ("{{ 1 if missing else 2 }}{{ missing and missing.b or 3 }}", json!("23")),
+    ] {
+        let result = evaluate(text, &context);
+        if expect.is_null() {
+            assert!(undefined(result).contains("`missing` is undefined"), "{text}");
+        } else {
+            assert_eq!(result, Ok(expect), "{text}");
+        }
+    }
+    for (text, part) in [
+        ("{{ flag and missing }}", "`missing` is undefined"),
+        ("{{ missing and flag }}", "`missing` is undefined"),
+        ("{{ 1 if missing.b else 2 }}", "`missing` is undefined"),
+        ("{{ 1 if x.y.z else 2 }}", "`x` has no `y`"),
+        ("{{ 1 if missing == 1 else 2 }}", "`missing` is undefined"),
+        ("{{ 1 if not missing | lower else 2 }}", "`missing` is undefined"),
+        ("{{ [missing] or 1 }}", "`missing` is undefined"),
+    ] {
+        let message = undefined(evaluate(text, &context));
+        assert!(message.contains(part), "{text}: {message}");
+    }
+}
+
+/// `low` has a result, `high` has none, `args` and the workload have keys called like steps.
+fn branched() -> Context {
+    let mut context = Context::new(Arc::default());
+    context.set_result("low", &Payload::Inline(json!({"category": "low", "n": 1})));
+    context.push_names(&[("given".to_owned(), Payload::Inline(json!(1)))].into());
+    context.push_keys(&Payload::Inline(json!({"items": [1]})));
+    for step in ["high", "given", "items", "low"] {
+        context.set_pending(step);
+    }
+    context
+}
+
+#[test]
+fn a_step_without_a_result_is_false_and_so_are_its_attributes() {
+    let context = branched();
+    for (text, expect) in [
+        ("{{ high.category if high else low.category }}", json!("low")),
+        ("{{ high.category or low.category }}", json!("low")),
+        ("{{ high.a.b.c[0] or low.n }}", json!(1)),
+        ("{{ not high }}", json!(true)),
+        ("{{ 'a' if high or low else 'b' }}", json!("a")),
+        ("{{ high is defined }}", json!(false)),
+        ("{{ high.data is not defined }}", json!(true)),
+        ("{{ high | default('d') }}", json!("d")),
+        ("{{ high.a.b | default(low.n) }}", json!(1)),
+        ("{{ given }} {{ items | length }}", json!("1 1")),
+        ("{% if high %}1{% elif high.x %}2{% else %}3{% endif %}", json!("3")),
+        ("{% set h = high %}{% if not h.x %}1{% endif %}", json!("1")),
+    ] {
+        assert_eq!(evaluate(text, &context), Ok(expect), "{text}");
+    }
+    for (text, expect) in [
+        ("high", false),
+        ("not high", true),
+        ("not high.a.b", true),
+        ("high or low", true),
+        ("high and low", false),
+        ("low and not high", true),
+        ("high.ok or low.n == 1", true),
+        ("high is defined", false),
+        ("high is not defined", true),
+        ("(high | default({})) == {}", true),
+        ("{% if high %}{% else %}yes{% endif %}", true),
+        ("high == 1", false),
+        ("high != 1", false),
+        ("not (high.n == 1)", false),
+        ("high is none", false),
+        ("high | length == 0", false),
+        ("missing or low", false),
+    ] {
+        assert_eq!(condition(text, &context), Ok(expect), "{text}");
+    }
+}
+
+#[test]
+fn a_step_without_a_result_cannot_be_used_as_a_value() {
+    let context = branched();
+    for text in [
+        "{{ high }}",
+        "a {{ high }}",
+        "{{ high and 1 }}",
+        "{{ [high] }}",
+        "{{ {'a': high} }}",
+        "{{ high ~ 'x' }}",
+        "{{ high + 1 }}",
+        "{{ high == 1 }}",
+        "{{ high | tojson }}",
+        "{{ high.get('a') }}",
+        "{{ range(high) }}",
+        "{% for x in high %}{% endfor %}",
+    ] {
+        let message = undefined(evaluate(text, &context));
+        let expect = "`high` is undefined: step `high` has no result yet";
+        assert!(message.contains(expect), "{text}: {message}");
+    }
+    let message = undefined(evaluate("{{ high.rows[0].id }}", &context));
+    assert!(message.contains("`high.rows[0].id` is undefined: step `high`"), "{message}");
+    let message = undefined(evaluate("{{ hig }}", &context));
+    assert!(!message.contains("no result"), "{message}");
+}

@@ -473,7 +473,7 @@ async fn an_inline_task_is_found_by_its_label() {
     };
     step.rules = vec![Rule {
         when: When::Else,
-        actions: vec![Action::Task(task)],
+        actions: vec![Action::Task(Box::new(task))],
         position: Position::default(),
     }];
     let world = world(step);

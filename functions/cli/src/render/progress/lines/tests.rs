@@ -40,6 +40,7 @@ fn loop_state(done: u64, failed: u64, closed: bool) -> LoopState {
         opened_ms: 0,
         next: done,
         vars: None,
+        depth: 0,
         pending: Vec::new(),
         failed,
         handled: 0,
