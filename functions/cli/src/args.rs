@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use engine_core::ids::ExecutionId;
 
-use crate::commands::{check, events, list, replay, resume, run, schema, status};
+use crate::commands::{check, events, list, replay, resume, run, schema, serve, status};
 use crate::ending::Ending;
 use crate::place::{DEFAULT, Place};
 
@@ -31,6 +31,7 @@ pub(crate) enum Command {
     List(list::Args),
     Status(status::Args),
     Events(events::Args),
+    Serve(serve::Args),
 }
 
 impl Command {
@@ -44,6 +45,7 @@ impl Command {
             Self::List(args) => list::run(&args),
             Self::Status(args) => status::run(&args),
             Self::Events(args) => events::run(&args),
+            Self::Serve(args) => serve::run(&args),
         }
     }
 }
@@ -134,6 +136,11 @@ mod tests {
             ("list",                                                  true),
             ("status 12 --json",                                      true),
             ("events 12 --json",                                      true),
+            ("serve",                                                 true),
+            ("serve --port 0 --host ::1 --store :memory:",            true),
+            ("serve --host localhost --credential a.json",            true),
+            ("serve --host example.com",                              false),
+            ("serve --port 65536",                                    false),
             ("",                                                      false),
         ];
         for (line, expect) in cases {

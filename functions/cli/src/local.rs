@@ -7,6 +7,7 @@
 
 mod interrupts;
 mod pumps;
+mod serving;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +26,9 @@ use engine_core::event::{Envelope, Input, Start, Status};
 use engine_core::ids::{AggregateKey, ExecutionId, InputId};
 use engine_core::load::Readers;
 use engine_core::playbook::{Playbook, PlaybookRef};
-use engine_core::ports::{Catalog as _, EventQueue as _, IdGenerator as _, PortError, Ports};
+use engine_core::ports::{
+    Catalog as _, EventQueue as _, IdGenerator as _, PortError, Ports, Secrets,
+};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 use worker::execute::Workbench;
@@ -87,10 +90,19 @@ impl Local {
         tools: &ToolArgs,
         watch: Arc<dyn Watch>,
     ) -> anyhow::Result<Self> {
-        let mut secrets = FileSecrets::default();
-        for file in &tools.credentials {
-            secrets.add_file(file).map_err(invalid)?;
-        }
+        Self::with_secrets(embedded, tools, watch, Arc::new(tools.secrets()?))
+    }
+
+    /// As [`Local::new`], with credentials from elsewhere.
+    ///
+    /// # Errors
+    /// Invalid input: an environment variable that is not set.
+    pub(crate) fn with_secrets(
+        embedded: Embedded,
+        tools: &ToolArgs,
+        watch: Arc<dyn Watch>,
+        secrets: Arc<dyn Secrets>,
+    ) -> anyhow::Result<Self> {
         let cores = available_parallelism().map_or(1, NonZero::get);
         let interpreters = tools.workers.map_or(cores, usize::from);
         let env = tools.environment()?;
@@ -105,7 +117,7 @@ impl Local {
             .with_tool(Arc::new(Wait::CALLBACK))
             .with_tool(Arc::new(Http::new(policy)))
             .with_tool(Arc::new(python))
-            .with_secrets(Arc::new(secrets))
+            .with_secrets(secrets)
             .with_env(env);
         let ids = SnowflakeIds::new(ports.clock.clone());
         let driver = Driver::new(ports);
@@ -204,6 +216,18 @@ impl Local {
 }
 
 impl ToolArgs {
+    /// The credentials of the files that the user names.
+    ///
+    /// # Errors
+    /// Invalid input: a file that cannot be used.
+    pub(crate) fn secrets(&self) -> anyhow::Result<FileSecrets> {
+        let mut secrets = FileSecrets::default();
+        for file in &self.credentials {
+            secrets.add_file(file).map_err(invalid)?;
+        }
+        Ok(secrets)
+    }
+
     /// The variables that templates may read.
     fn environment(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let read = |name: &String| match std::env::var(name) {

@@ -1,5 +1,7 @@
 //! What carries messages from the queues to the driver and to the tools.
 
+mod all;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,13 +55,7 @@ impl Pumps {
             tasks.spawn(pump_events(local.clone(), id, end.clone()));
         }
         for kind in kinds {
-            let pumps = match kind.as_str() {
-                "http" => HTTP_PUMPS,
-                "noop" => NOOP_PUMPS,
-                "python" => local.interpreters,
-                _ => OTHER_PUMPS,
-            };
-            for _ in 0..pumps {
+            for _ in 0..pumps_of(local, kind) {
                 tasks.spawn(pump_commands(local.clone(), kind.clone(), stopping.clone()));
             }
             let (local, kind) = (local.clone(), kind.clone());
@@ -106,6 +102,16 @@ impl Pumps {
                 }
             }
         }
+    }
+}
+
+/// How many calls of a kind of tool may run at a time.
+fn pumps_of(local: &Local, kind: &str) -> usize {
+    match kind {
+        "http" => HTTP_PUMPS,
+        "noop" => NOOP_PUMPS,
+        "python" => local.interpreters,
+        _ => OTHER_PUMPS,
     }
 }
 
