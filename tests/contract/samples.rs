@@ -32,11 +32,10 @@ pub(crate) fn expanded(facts: &[Fact]) -> usize {
         | Fact::LoopFailed { .. }
         | Fact::LoopOpened { .. }
         | Fact::LoopClosed { .. } => 1,
-        Fact::Answered { site, .. } if site.is_save() => 3,
-        Fact::Answered { .. } => 4,
-        Fact::StepExited { status: Status::Skipped, .. } => 1,
-        Fact::StepExited { run, .. } => {
-            1 + usize::from(ends_answered(&facts[..number], |of, _| of == *run))
+        Fact::Answered { site, .. } => 4 - usize::from(site.is_save()),
+        Fact::StepExited { run, status, .. } => {
+            let runs = *status != Status::Skipped;
+            1 + usize::from(runs && ends_answered(&facts[..number], |of, _| of == *run))
         }
         Fact::IterationSettled { index, .. } => {
             2 + usize::from(ends_answered(&facts[..number], |_, of| of == Some(*index)))

@@ -135,7 +135,7 @@ impl World {
     }
 
     /// Issues one call of an iteration of an open loop.
-    pub(crate) fn issue_iteration(&mut self, at_ms: i64, step: &str, first: u64, unit: Unit) {
+    pub(crate) fn issue_iteration(&mut self, at_ms: i64, step: &str, first: u64, unit: &Unit) {
         let issued = Fact::FrameIssued {
             first,
             len: 1,

@@ -211,7 +211,7 @@ async fn the_first_failed_iteration_of_several_calls_is_found_with_its_last_atte
     world.begin(1_000);
     world.ask_for_loop(1_000, "each", 1);
     world.run_loop(1_001, "each", 0);
-    world.issue_iteration(1_002, "each", 0, Unit::default());
+    world.issue_iteration(1_002, "each", 0, &Unit::default());
     world.settle(1_003, "each", 0, failure("ValueError", "bad"));
     world.close_loop(1_004, "each");
     world.hear_loop(1_004, "each");

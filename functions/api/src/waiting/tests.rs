@@ -52,7 +52,7 @@ async fn iterations_of_an_open_loop_wait_with_their_index() {
     world.begin(1_000);
     world.ask_for_loop(1_000, "each", 4);
     world.run_loop(1_001, "each", 0);
-    world.issue_iteration(1_002, "each", 1, callback("t-101-1"));
+    world.issue_iteration(1_002, "each", 1, &callback("t-101-1"));
     let path = format!("/api/executions/{ID}/callbacks/t-101-1");
     let (token, until) = ("t-101-1", "2026-03-01T12:00:00Z");
     let wait = json!({"for": "callback", "token": token, "path": path, "until": until, "index": 1});
@@ -68,7 +68,7 @@ fn only_people() -> World {
     world.issue((1_002, CHILD), "approve", "callback", (1, 0), Some(callback("inner")));
     world.ask_for_loop(1_003, "each", 2);
     world.run_loop(1_004, "each", 0);
-    world.issue_iteration(1_005, "each", 0, callback("t-101-0"));
+    world.issue_iteration(1_005, "each", 0, &callback("t-101-0"));
     world
 }
 
