@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! * [`view`]: one execution as one JSON object.
+//! * [`waiting`]: what its open steps wait for.
 //! * [`timeline`]: all entries of an execution, and the events that they stand for, in causal order.
 //! * [`http`]: the routes, for any server that can carry them.
 //!
@@ -12,6 +13,7 @@
 //! * Memory does not grow with the number of iterations: results and events pass by, page by page.
 
 pub mod view;
+pub mod waiting;
 
 pub mod timeline;
 

@@ -1,5 +1,6 @@
 //! One subcommand, one file.
 
+pub(crate) mod answer;
 pub(crate) mod check;
 pub(crate) mod events;
 pub(crate) mod list;

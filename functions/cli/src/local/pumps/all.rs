@@ -22,7 +22,8 @@ impl Pumps {
     /// Begins to pump for every execution; `waiting` is told what became of inputs.
     pub(in crate::local) fn spawn_all(local: &Arc<Local>, waiting: &Arc<Waiting>) -> Self {
         let mut tasks = JoinSet::new();
-        let (_end, ended) = watch::channel(None);
+        let (_stopped, stopped) = watch::channel(None);
+        let settled = Arc::default();
         let (stop, stopping) = watch::channel(false);
         for _ in 0..EVENT_PUMPS {
             tasks.spawn(pump_events(local.clone(), waiting.clone()));
@@ -30,7 +31,8 @@ impl Pumps {
         let kinds: BTreeSet<&str> = KINDS_RUN.into_iter().chain(local.bench.kinds()).collect();
         for kind in kinds {
             for _ in 0..pumps_of(local, kind) {
-                tasks.spawn(pump_commands(local.clone(), kind.to_owned(), stopping.clone()));
+                let (local, settled) = (local.clone(), Arc::clone(&settled));
+                tasks.spawn(pump_commands(local, settled, kind.to_owned(), stopping.clone()));
             }
             let (local, kind) = (local.clone(), kind.to_owned());
             tasks.spawn(async move {
@@ -49,7 +51,7 @@ impl Pumps {
             Ok(())
         });
         tasks.spawn(sweep(local.clone()));
-        Self { tasks, ended, stop }
+        Self { tasks, stopped, stop }
     }
 }
 
