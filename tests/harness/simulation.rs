@@ -169,7 +169,9 @@ fn brief(fact: &Fact) -> String {
         Fact::Failed { failure } => format!("failed: {}", failure.error.message),
         Fact::Ignored { input, reason } => format!("ignore {input}: {reason:?}"),
         Fact::ChildRequested { child, .. } => format!("ask for exec:{child}"),
-        Fact::ParentAnswered { .. } => "tell the parent".to_owned(),
+        Fact::ParentAnswered { outcome } => {
+            format!("tell who waits: failed {}", outcome.error.is_some())
+        }
         Fact::Arrived { step, .. } => format!("arrive at {step}"),
         Fact::TimerSet { rings_ms, number, .. } => format!("timer {number} at {rings_ms}"),
         Fact::CommandCancelled { command_id, .. } => format!("cancel {command_id}"),
