@@ -9,7 +9,7 @@ use super::{Trouble, Turn};
 use crate::limits::{INLINE_BYTES_MAX, LIST_PARTS_MAX, PAGES_DEFAULT, PAGES_MAX};
 use crate::payload::{Blob, List, Pages, Part, Payload, sha256_hex};
 use crate::playbook::{Action, Collect, CollectFrom, CollectMode, Rule, Step};
-use crate::state::Collected;
+use crate::state::{Collected, Unit};
 use crate::template::{Coerce, TemplateError, expression, render};
 
 /// Keys of a `retry` or `call` that say how, not what.
@@ -138,15 +138,18 @@ pub(super) fn tell_pages(view: &mut View<'_>) -> Vec<Effect> {
         (None, Some(occasion)) => occasion.response.clone(),
         (None, None) => return Vec::new(),
     };
-    let count = view.unit.page;
-    let Some(collected) = view.unit.collected.as_mut().filter(|collected| collected.told) else {
-        return Vec::new();
-    };
-    collected.told = false;
-    let (items, envelope) = (collected.items.clone(), collected.envelope);
-    let result = Payload::Pages(Box::new(Pages { last, items, count, envelope }));
+    let Some(result) = paged_result(&mut view.unit, last) else { return Vec::new() };
     view.result = Some(result.clone());
     vec![Effect::Result(result)]
+}
+
+/// The last page's result with what was collected, told once; none if nothing is to be told.
+pub(super) fn paged_result(unit: &mut Unit, last: Payload) -> Option<Payload> {
+    let count = unit.page;
+    let collected = unit.collected.as_mut().filter(|collected| collected.told)?;
+    collected.told = false;
+    let (items, envelope) = (collected.items.clone(), collected.envelope);
+    Some(Payload::Pages(Box::new(Pages { last, items, count, envelope })))
 }
 
 /// Prepares another call of the step's tool; none when the rule has had all of its pages.
