@@ -66,6 +66,28 @@ fn a_playbook_that_cannot_run_is_refused_with_its_place_and_its_cure() {
             &["lenght", "length"],
         ),
         (
+            "a retry that never tries",
+            playbook(
+                "workflow:\n  - { step: start, tool: { kind: noop }, retry: { max_attempts: 0 } }\n",
+            ),
+            &["5:63", "`max_attempts` cannot be 0", "from 1"],
+        ),
+        (
+            "a delay before the failure",
+            playbook(
+                "workflow:\n  - { step: start, tool: { kind: noop }, retry: { initial_delay: -3 } }\n",
+            ),
+            &["5:64", "-3", "0 or more"],
+        ),
+        (
+            "a jump to nowhere",
+            playbook(
+                "workflow:\n  - step: start\n    tool:\n      - { name: first, kind: noop }\n      - name: second\n        \
+                 kind: noop\n        spec: { policy: { rules: [ { else: { then: { do: jump, to: frist } } } ] } }\n",
+            ),
+            &["frist", "`first`"],
+        ),
+        (
             "a tool that this build does not run",
             playbook(
                 "workflow:\n  - { step: start, tool: { kind: snowflake, query: select 1 } }\n",

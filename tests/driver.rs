@@ -11,12 +11,14 @@ use engine_core::event::{
     Answer, Entry, Envelope, Fact, Input, LoopOpen, Outcome, Start, Status, ToolFailure,
 };
 use engine_core::ids::{AggregateKey, EventId, ExecutionId};
-use engine_core::limits::COMMIT_ATTEMPTS_MAX;
+use engine_core::limits::{
+    COMMIT_ATTEMPTS_MAX, LOADED_VALUES_MAX, LOADS_MAX, STATE_VALUE_BYTES_MAX,
+};
 use engine_core::load::{Readers, load};
-use engine_core::payload::{LoopSummary, Payload, PayloadRef};
+use engine_core::payload::{Blob, LoopSummary, Payload, PayloadRef};
 use engine_core::playbook::{LoopMode, PlaybookRef};
 use engine_core::ports::{
-    CommandQueue, EventQueue, PortError, PortErrorKind, Ports, StateStore, Tail,
+    CommandQueue, EventQueue, PayloadStore, PortError, PortErrorKind, Ports, StateStore, Tail,
 };
 use engine_core::state::{LoopState, State};
 use serde_json::{Value, json};
@@ -354,4 +356,87 @@ async fn the_time_of_an_execution_survives_its_queues() {
     family.answer("1:timeout:1", &PARENT, outcome(0, true)).await;
     family.answer("1:timeout:1", &PARENT, outcome(0, true)).await;
     assert_eq!(family.commands(), ["1:timeout:2"], "it rang early and goes on, once");
+}
+
+/// A real payload store that counts what is read.
+struct Counting {
+    inner: Arc<dyn PayloadStore>,
+    reads: AtomicUsize,
+}
+
+#[async_trait]
+impl PayloadStore for Counting {
+    async fn put(&self, blob: &Blob) -> Result<(), PortError> {
+        self.inner.put(blob).await
+    }
+
+    async fn get(&self, reference: &PayloadRef) -> Result<Vec<u8>, PortError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.get(reference).await
+    }
+}
+
+/// An execution with `values` variables that are elsewhere, whose first two steps are answered one after
+/// the other; how many values were read for each, or why the driver gave up.
+async fn reads(values: usize, case: &str) -> Result<[usize; 2], DriverError> {
+    let (embedded, sent) = (memory(), Arc::new(Sent::default()));
+    let steps = ["start", "b"].map(|name| {
+        format!("  - step: {name}\n    tool: {{ kind: noop }}\n    case:\n{case}    next: b\n")
+    });
+    let [first, second] = steps;
+    let text = playbook(&format!("workflow:\n{first}{}", second.replace("next: b", "next: end")));
+    let reference = embedded.catalog.register(&text).await.unwrap().reference;
+    let (events, commands) = (sent.clone(), sent.clone());
+    let ports = embedded.ports();
+    let payloads = Arc::new(Counting { inner: ports.payloads.clone(), reads: AtomicUsize::new(0) });
+    let driver = Driver::new(Ports { events, commands, payloads: payloads.clone(), ..ports });
+    let long = |n: usize| format!("{n}{}", "x".repeat(STATE_VALUE_BYTES_MAX));
+    let vars: serde_json::Map<String, Value> =
+        (0..values).map(|n| (format!("v{n}"), json!(long(n)))).collect();
+    let payload = serde_json::Map::from_iter([("vars".to_owned(), Value::Object(vars))]);
+    let start = Input::Start(Start { playbook: reference, payload, parent: None });
+    let tell = async |id: &str, input| {
+        let envelope = Envelope { id: id.into(), to: PARENT, input };
+        driver.handle(&[Delivery { envelope, receive_count: 1 }]).await
+    };
+    tell("start", start).await?;
+    let mut found = [0; 2];
+    for place in &mut found {
+        let command = sent.commands.lock().unwrap().pop().unwrap();
+        let (worker, outcomes) = ("w".to_owned(), vec![outcome(1, false)]);
+        let (command_id, attempt) = (command.id.clone(), 1);
+        let answer = Answer { command_id, attempt, worker, outcomes };
+        let before = payloads.reads.load(Ordering::Relaxed);
+        tell(command.id.as_str(), Input::Answer(answer)).await?;
+        *place = payloads.reads.load(Ordering::Relaxed) - before;
+    }
+    Ok(found)
+}
+
+#[tokio::test]
+async fn a_decision_may_ask_for_values_only_so_often() {
+    let rules = |values: usize| {
+        let rule = |n| {
+            let when = format!("event.name == 'call.done' and v{n} == 'never'");
+            format!("      - {{ when: \"{{{{ {when} }}}}\", then: {{ set: {{ a: 1 }} }} }}\n")
+        };
+        (0..values).map(rule).collect::<String>()
+    };
+    let most = LOADS_MAX - 1;
+    let found = reads(most, &rules(most)).await;
+    assert!(matches!(found, Ok([first, _]) if first == most), "{found:?}");
+    let found = reads(LOADS_MAX, &rules(LOADS_MAX)).await;
+    assert!(matches!(found, Err(DriverError::Loads(_))), "{found:?}");
+}
+
+#[tokio::test]
+async fn values_are_kept_between_decisions_if_they_are_few() {
+    let rule = |values: usize| {
+        let all: Vec<String> = (0..values).map(|n| format!("v{n}")).collect();
+        let when = format!("event.name == 'call.done' and 'never' in [{}]", all.join(", "));
+        format!("      - {{ when: \"{{{{ {when} }}}}\", then: {{ set: {{ a: 1 }} }} }}\n")
+    };
+    let (few, many) = (LOADED_VALUES_MAX, LOADED_VALUES_MAX + 1);
+    assert_eq!(reads(few, &rule(few)).await.unwrap(), [few, 0]);
+    assert_eq!(reads(many, &rule(many)).await.unwrap(), [many, many]);
 }

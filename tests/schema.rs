@@ -19,7 +19,7 @@ const SEMANTIC: [(&str, &str); 0] = [];
 
 /// What is wrong with a playbook in the eyes of the schema; nothing if it is fine.
 fn complaints(schema: &Validator, text: &str) -> Vec<String> {
-    let document = to_json(text).expect("the fixtures are YAML");
+    let document = to_json(text).unwrap();
     let complaint =
         |error: jsonschema::ValidationError<'_>| format!("{}: {error}", error.instance_path());
     schema.iter_errors(&document).map(complaint).collect()

@@ -4,6 +4,7 @@
 
 use std::fs;
 
+use engine_core::limits::CALLBACK_BYTES_MAX;
 use serde_json::{Value, json};
 use tests::binary::{example, playbook, run};
 use tests::served::Served;
@@ -118,9 +119,6 @@ fn a_playbook_is_registered_in_every_form_that_the_seeds_send() {
     let encoded = "YXBpVmVyc2lvbjogbm9ldGwuaW8vdjIKa2luZDogUGxheWJvb2sKbWV0YWRhdGE6IHsgbmFtZTogYiwgcGF0aDogYi9jIH0K\
                    d29ya2Zsb3c6IFt7IHN0ZXA6IHN0YXJ0LCB0b29sOiB7IGtpbmQ6IG5vb3AgfSB9XQo=";
     assert_eq!(register(&json!({"content_base64": encoded})).body["path"], "b/c");
-    let other = register(&json!({"content": hello, "path": "somewhere/else"})).body;
-    assert!(other["warnings"].to_string().contains("examples/hello"), "{other}");
-
     let broken = register(&json!({"content": hello.replace("kind: python", "knd: python")}));
     assert_eq!(broken.status, 422);
     assert!(broken.body["detail"].as_str().unwrap().contains("needs a `kind`"), "{}", broken.body);
@@ -138,6 +136,35 @@ fn a_playbook_is_registered_in_every_form_that_the_seeds_send() {
     let by_id = json!({"catalog_id": found.body["catalog_id"], "workload": {"name": "Ada"}});
     let id = server.post("/api/execute", &by_id).body["execution_id"].clone();
     assert_eq!(server.ended(id.as_str().unwrap())["result"]["greeting"], "Hello, Ada!");
+}
+
+#[test]
+fn d48_a_path_beside_the_playbook_is_compared_with_its_own() {
+    let server = Served::start(":memory:", []);
+    let register = |path: &str| {
+        let body = json!({"content": text("hello.yaml"), "path": path});
+        server.post("/api/catalog/register", &body).body
+    };
+    let (same, other) = (register("examples/hello"), register("somewhere/else"));
+    assert_eq!(
+        (&same["path"], &other["path"]),
+        (&json!("examples/hello"), &json!("examples/hello"))
+    );
+    assert_eq!(same["warnings"], json!([]));
+    assert!(other["warnings"].to_string().contains("somewhere/else"), "{other}");
+}
+
+#[test]
+fn d49_a_playbook_may_be_sent_as_it_is_whatever_its_label() {
+    let server = Served::start(":memory:", []);
+    for kind in ["application/json", "application/yaml", "text/plain"] {
+        let headers = [format!("Content-Type: {kind}")];
+        let headers = headers.each_ref().map(String::as_str);
+        let hello = text("hello.yaml");
+        let found = server.ask("POST", "/api/catalog/register", &headers, hello.as_bytes());
+        assert_eq!(found.status, 200, "{kind}: {}", found.body);
+        assert_eq!(found.body["path"], "examples/hello", "{kind}");
+    }
 }
 
 #[test]
@@ -224,8 +251,8 @@ fn bodies_have_limits() {
     let cases = [
         ("/api/execute".to_owned(),                        5 << 20,   413),
         ("/api/execute".to_owned(),                        1 << 20,   422),
-        (format!("/api/executions/{id}/callbacks/token"),  257 << 10, 413),
-        ("/api/executions/5/callbacks/token".to_owned(),   200 << 10, 404),
+        (format!("/api/executions/{id}/callbacks/token"),  CALLBACK_BYTES_MAX - 1, 413),
+        ("/api/executions/5/callbacks/token".to_owned(),   CALLBACK_BYTES_MAX - 2, 404),
     ];
     for (path, bytes, expect) in cases {
         let found = server.ask("POST", &path, &[], large(bytes).as_bytes());

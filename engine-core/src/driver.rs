@@ -25,6 +25,7 @@ use crate::limits::{
     CACHED_AGGREGATES_MAX, COMMIT_ATTEMPTS_MAX, LOADED_VALUES_MAX, LOADS_MAX, REDRIVE_ENTRIES,
 };
 use crate::load::{Readers, load};
+use crate::payload::Payload;
 use crate::playbook::{Playbook, PlaybookRef};
 use crate::ports::{PortError, PortErrorKind, Ports, Tail};
 use crate::state::State;
@@ -156,14 +157,15 @@ impl Driver {
         let event_id = tail.map_or(1, |tail| tail.next_event_id).max(first_id(key, at_ms));
         let nonce = self.ports.ids.nonce()?;
         let mut playbooks = BTreeMap::new();
-        let mut loaded = self.recall(key);
+        let mut kept = self.recall(key);
+        let mut loaded = Arc::clone(&kept);
         for _ in 0..LOADS_MAX {
             let playbook = &playbook;
             let moment =
                 Moment { playbook, key, seq, at_ms, event_id, nonce, playbooks: &playbooks };
             match transition(&moment, state, inputs, &loaded) {
                 Ok(Some(transition)) => {
-                    self.keep(key, loaded, &transition.state);
+                    self.keep(key, kept, &transition.state);
                     return Ok(Some(Decided { transition, seq, at_ms, event_id }));
                 }
                 Ok(None) => return Ok(None),
@@ -171,6 +173,9 @@ impl Driver {
                     for payload in &payloads {
                         let value = load(&self.readers, payload).await?;
                         Arc::make_mut(&mut loaded).insert(payload, &value);
+                        if is_asked_again(key, payload) {
+                            Arc::make_mut(&mut kept).insert(payload, &value);
+                        }
                     }
                     for path in paths {
                         let newest = self.ports.catalog.newest(&path).await?;
@@ -280,6 +285,15 @@ struct Decided {
     seq: u64,
     at_ms: i64,
     event_id: i64,
+}
+
+/// Whether later decisions of an aggregate may ask for a value too: in a loop the scope and the items, but
+/// not what one iteration has done so far.
+fn is_asked_again(key: &AggregateKey, payload: &Payload) -> bool {
+    match (key, payload) {
+        (AggregateKey::Loop { .. }, Payload::Log { seq, .. }) => *seq == 1,
+        _ => true,
+    }
 }
 
 /// The first event id of an aggregate in a millisecond: its own share of the ids of that time, so that an

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_spelled_as_the_seeds_spell_it() {
+    fn d23_a_key_is_spelled_as_the_seeds_spell_it() {
         let key: AggregateKey = "exec:123:loop:process:items:456".parse().unwrap();
         assert_eq!(
             key,

@@ -275,8 +275,10 @@ mod tests {
     use super::*;
     use crate::event::ToolFailure;
     use crate::ids::{AggregateKey, EventId, ExecutionId};
-    use crate::limits::{ATTEMPTS_MAX, FRAME_ITEMS_MAX, LOOP_IN_FLIGHT_MAX, LOOP_ITEMS_MAX};
-    use crate::limits::{LOOP_STATE_BYTES_MAX, NAME_BYTES_MAX};
+    use crate::limits::{
+        ATTEMPTS_MAX, FRAME_ITEMS_MAX, LOOP_IN_FLIGHT_MAX, LOOP_ITEMS_MAX, LOOP_STATE_BYTES_MAX,
+        LOOP_UNITS_IN_FLIGHT_MAX, NAME_BYTES_MAX, TRANSITIONS_MAX, UNIT_CALLS_MAX, WAIT_MS_MAX,
+    };
     use crate::payload::{Blob, Payload};
     use crate::playbook::PlaybookRef;
 
@@ -329,21 +331,29 @@ mod tests {
             state.apply(&answer(first), &at);
         }
         let end = LOOP_ITEMS_MAX as u64;
+        let mut of_units = state.clone();
         for n in 0..LOOP_IN_FLIGHT_MAX {
             let first = end - (n + 1) * u64::from(FRAME_ITEMS_MAX);
-            let frame = PendingFrame {
-                first,
-                len: FRAME_ITEMS_MAX,
-                attempt: ATTEMPTS_MAX,
-                deadline_after_ms: 0,
-                call: 1,
-                unit: None,
-            };
-            state.issue(frame, at.at_ms);
+            state.issue(frame(first, FRAME_ITEMS_MAX), at.at_ms);
         }
-        state.folded = crate::limits::TRANSITIONS_MAX;
-        state.signals = end;
-        let bytes = serde_json::to_string(&state).unwrap().len();
-        assert!((2_000..=LOOP_STATE_BYTES_MAX).contains(&bytes), "{bytes} bytes");
+        for n in 0..LOOP_UNITS_IN_FLIGHT_MAX {
+            // No log is longer than its inputs, and no entry has more facts than a batch of them.
+            let (call, unit) = (UNIT_CALLS_MAX, Some((TRANSITIONS_MAX, 99_999)));
+            let row = PendingFrame { call, unit, ..frame(end - n - 1, 1) };
+            of_units.issue(row, at.at_ms + i64::try_from(WAIT_MS_MAX).unwrap());
+        }
+        of_units.vars = Some((TRANSITIONS_MAX, 99_999));
+        for (name, mut state) in [("frames", state), ("units", of_units)] {
+            state.folded = TRANSITIONS_MAX;
+            state.signals = end;
+            (state.handled, state.skipped) = (end, end);
+            let bytes = serde_json::to_string(&state).unwrap().len();
+            assert!((2_000..=LOOP_STATE_BYTES_MAX).contains(&bytes), "{name}: {bytes} bytes");
+        }
+    }
+
+    fn frame(first: u64, len: u32) -> PendingFrame {
+        let (attempt, deadline_after_ms, call, unit) = (ATTEMPTS_MAX, 0, 1, None);
+        PendingFrame { first, len, attempt, deadline_after_ms, call, unit }
     }
 }

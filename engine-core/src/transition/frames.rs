@@ -12,7 +12,8 @@ use super::pending::failed_outcome;
 use super::{Needs, Trouble, Turn};
 use crate::command::{CallSite, Command, Frame};
 use crate::event::{
-    Answer, Closing, Fact, IgnoreReason, LoopOpen, LoopSignal, Outcome, Signal, ToolFailure,
+    Answer, Closing, Fact, Failure, IgnoreReason, LoopOpen, LoopSignal, Outcome, Signal,
+    ToolFailure,
 };
 use crate::ids::{AggregateKey, CommandId};
 use crate::limits::{ATTEMPTS_MAX, TRANSITIONS_MAX};
@@ -261,8 +262,7 @@ impl Turn<'_> {
             .cloned()
             .collect();
         if state.folded > TRANSITIONS_MAX && !state.stopped {
-            let reason = format!("more than {TRANSITIONS_MAX} inputs: this looks like a runaway");
-            self.record(Fact::LoopStopped { reason });
+            self.run_away();
         }
         for frame in overdue {
             let attempt = frame.attempt;
@@ -282,6 +282,15 @@ impl Turn<'_> {
         self.fill()?;
         self.close();
         Ok(())
+    }
+
+    /// Stops a loop that hears too much, and fails its execution: a part of the results is no result.
+    fn run_away(&mut self) {
+        let message = format!("more than {TRANSITIONS_MAX} inputs: this looks like a runaway");
+        let step = self.looping().map(|state| state.step.clone());
+        self.record(Fact::LoopStopped { reason: message.clone() });
+        let error = ToolFailure { kind: "LimitError".into(), message, ..Default::default() };
+        self.signal(Signal::Fail { failure: Failure { step, error, ..Failure::default() } });
     }
 
     /// The same call once more, as the next attempt.

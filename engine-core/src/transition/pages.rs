@@ -9,7 +9,7 @@ use super::{Trouble, Turn};
 use crate::limits::{INLINE_BYTES_MAX, LIST_PARTS_MAX, PAGES_DEFAULT, PAGES_MAX};
 use crate::payload::{Blob, List, Pages, Part, Payload, sha256_hex};
 use crate::playbook::{Action, Collect, CollectFrom, CollectMode, Rule, Step};
-use crate::state::Collected;
+use crate::state::{Collected, Unit};
 use crate::template::{Coerce, TemplateError, expression, render};
 
 /// Keys of a `retry` or `call` that say how, not what.
@@ -138,15 +138,18 @@ pub(super) fn tell_pages(view: &mut View<'_>) -> Vec<Effect> {
         (None, Some(occasion)) => occasion.response.clone(),
         (None, None) => return Vec::new(),
     };
-    let count = view.unit.page;
-    let Some(collected) = view.unit.collected.as_mut().filter(|collected| collected.told) else {
-        return Vec::new();
-    };
-    collected.told = false;
-    let (items, envelope) = (collected.items.clone(), collected.envelope);
-    let result = Payload::Pages(Box::new(Pages { last, items, count, envelope }));
+    let Some(result) = paged_result(&mut view.unit, last) else { return Vec::new() };
     view.result = Some(result.clone());
     vec![Effect::Result(result)]
+}
+
+/// The last page's result with what was collected, told once; none if nothing is to be told.
+pub(super) fn paged_result(unit: &mut Unit, last: Payload) -> Option<Payload> {
+    let count = unit.page;
+    let collected = unit.collected.as_mut().filter(|collected| collected.told)?;
+    collected.told = false;
+    let (items, envelope) = (collected.items.clone(), collected.envelope);
+    Some(Payload::Pages(Box::new(Pages { last, items, count, envelope })))
 }
 
 /// Prepares another call of the step's tool; none when the rule has had all of its pages.
@@ -302,8 +305,97 @@ fn dig(response: &Value, path: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::super::Moment;
     use super::*;
+    use crate::ids::{AggregateKey, ExecutionId};
+    use crate::playbook::parse::parse;
+    use crate::template::Loaded;
+    use proptest::prelude::*;
     use serde_json::json;
+
+    /// A list of these pages, after each of which `check` sees it, and the objects that it names.
+    fn listed(
+        pages: impl Iterator<Item = Value>,
+        mode: CollectMode,
+        mut check: impl FnMut(&List),
+    ) -> (List, BTreeMap<String, Value>) {
+        let text = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: t}\n\
+                    workflow: [{step: start, tool: {kind: noop}}]\n";
+        let playbook = parse(text).playbook.unwrap();
+        let (key, playbooks) = (AggregateKey::Execution(ExecutionId(7)), BTreeMap::new());
+        let moment = Moment {
+            playbook: &playbook,
+            key: &key,
+            seq: 2,
+            at_ms: 0,
+            event_id: 5,
+            nonce: 1,
+            playbooks: &playbooks,
+        };
+        let mut turn = Turn::begin(moment, None, &Arc::new(Loaded::default()));
+        let mut items = None;
+        for page in pages {
+            let joined = turn.joined(items.take(), Payload::Inline(page), mode);
+            let Ok(Payload::List(list)) = joined else { panic!("a list") };
+            check(&list);
+            items = Some(Payload::List(list));
+        }
+        let Some(Payload::List(list)) = items else { return (List::default(), BTreeMap::new()) };
+        let blobs = turn.blobs.into_iter();
+        let read = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap();
+        (list, blobs.map(|blob| (blob.reference.uri, read(&blob.bytes))).collect())
+    }
+
+    fn loaded(parts: &[Part], blobs: &BTreeMap<String, Value>) -> Vec<Value> {
+        let each = parts.iter().flat_map(|part| match part {
+            Part::Item(Payload::Inline(item)) => vec![item.clone()],
+            Part::Items(Payload::Inline(items)) => items.as_array().unwrap().clone(),
+            Part::Stored { parts, .. } => {
+                let stored: Vec<Part> = serde_json::from_value(blobs[&parts.uri].clone()).unwrap();
+                loaded(&stored, blobs)
+            }
+            other => panic!("{other:?}"),
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn a_list_of_ten_thousand_pages_stays_short_and_loses_none() {
+        let mut longest = 0;
+        let pages = (0..10_000).map(|n| json!([n]));
+        let (list, blobs) = listed(pages, CollectMode::Extend, |list| {
+            let levels = list.parts.iter().map(level).max().map_or(0, |top| top as usize + 1);
+            assert!(list.parts.len() <= LIST_PARTS_MAX * levels, "{:?}", list.parts);
+            longest = longest.max(list.parts.len());
+        });
+        assert!(longest <= 4 * LIST_PARTS_MAX, "{longest} parts");
+        let expect: Vec<Value> = (0..10_000).map(Value::from).collect();
+        assert_eq!(loaded(&list.parts, &blobs), expect);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_list_has_every_item_once_and_in_order(
+            lengths in proptest::collection::vec(0..4_usize, 0..120),
+            extend: bool,
+        ) {
+            let mut next = 0;
+            let mut pages = Vec::new();
+            for length in lengths {
+                pages.push(json!((next..next + length).collect::<Vec<_>>()));
+                next += length;
+            }
+            let mode = if extend { CollectMode::Extend } else { CollectMode::Push };
+            let (list, blobs) = listed(pages.clone().into_iter(), mode, |_| {});
+            let flat = pages.iter().flat_map(|page| page.as_array().unwrap().clone());
+            let expect: Vec<Value> = if extend { flat.collect() } else { pages.clone() };
+            prop_assert_eq!(loaded(&list.parts, &blobs), expect);
+        }
+    }
 
     #[test]
     fn d33_a_path_is_relative_to_the_body_and_falls_back_to_the_envelope() {

@@ -1,6 +1,8 @@
 //! The decisions, asked through the front door: a playbook, an answering tool, the log that follows.
 
+mod bad_input;
 mod calls;
+mod decisions;
 mod ending;
 mod limits;
 mod own;

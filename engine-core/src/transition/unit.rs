@@ -4,7 +4,7 @@ use super::enter::{action_at, first_site, tool_at};
 use super::execution::{Flow, settle};
 use super::exit::Ending;
 use super::own::{Arranged, Origin, OwnAnswer, is_own};
-use super::pages::tell_pages;
+use super::pages::paged_result;
 use super::policy::Onward;
 use super::rules::Effect;
 use super::view::{Occasion, View, output};
@@ -89,16 +89,11 @@ impl<'a> Turn<'a> {
     /// The rules of a call are through: pages are told, the step's sink saves, and the end comes.
     fn conclude(&mut self, mut ending: Ending) -> Result<(), Needs> {
         let Some(step) = self.step_of(&ending.step) else { return Ok(()) };
-        if ending.error.is_none() {
-            match settle(self.sight(step, &ending, None))? {
-                Ok(mut view) => {
-                    view.result = Some(self.result_now(&ending));
-                    let effects = tell_pages(&mut view);
-                    ending.unit = view.unit;
-                    self.carry_out(&mut ending, effects)?;
-                }
-                Err(failure) => return self.fail(ending, failure),
-            }
+        let last = self.result_now(&ending);
+        if ending.error.is_none()
+            && let Some(result) = paged_result(&mut ending.unit, last)
+        {
+            self.replace_result(&mut ending, result);
         }
         if ending.error.is_none()
             && let Some(save) = &step.sink

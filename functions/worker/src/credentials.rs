@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_is_its_value_and_is_learned() {
+    async fn d47_a_secret_is_its_value_and_is_learned() {
         let env = BTreeMap::new();
         let vault = Vault { secrets: Some(&Known), env: &env };
         let names = ["pin", "one", "unknown"].map(str::to_owned).into();

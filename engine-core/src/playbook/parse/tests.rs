@@ -1,5 +1,6 @@
 //! What broken playbooks are told; the other tests are in the files below.
 
+mod decisions;
 mod limits;
 mod policies;
 mod random;

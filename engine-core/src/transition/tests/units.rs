@@ -30,17 +30,17 @@ fn run_paged(workflow: &str) -> Bench {
 
 impl Bench {
     /// The result of a step, in full.
-    fn result(&self, step: &str) -> Value {
+    pub(super) fn result(&self, step: &str) -> Value {
         let found = self.state().steps[&step.into()].result.clone();
         self.load(&found.unwrap_or(Payload::Inline(Value::Null)))
     }
 
-    fn var(&self, name: &str) -> Value {
+    pub(super) fn var(&self, name: &str) -> Value {
         self.load(&self.state().vars[name])
     }
 
     /// Commands of a step, as `site@call-number-suffix`.
-    fn ids(&self, step: &str) -> Vec<String> {
+    pub(super) fn ids(&self, step: &str) -> Vec<String> {
         let of = self.commands.iter().filter(|command| command.step.as_str() == step);
         of.map(|command| command.id.to_string()).collect()
     }

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_playbook_comes_as_json_as_base64_or_as_it_is() {
+    fn d49_a_playbook_comes_as_json_as_base64_or_as_it_is() {
         let given = |body: &str| Given::of(body.as_bytes()).map(|given| given.text).ok();
         #[rustfmt::skip]
         let cases = [

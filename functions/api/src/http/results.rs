@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn results_come_by_index_whatever_the_order_of_answers() {
+    async fn d27_results_come_by_index_whatever_the_order_of_answers() {
         let found = results(world(), "a", None, None).await;
         assert_eq!(found["results"][0], "a");
         assert_eq!(found["results"][2], "d");

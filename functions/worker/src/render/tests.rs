@@ -41,7 +41,7 @@ fn words_are_whole() {
 }
 
 #[test]
-fn overrides_merge_some_maps_and_replace_the_rest() {
+fn d31_overrides_merge_some_maps_and_replace_the_rest() {
     let Value::Object(mut config) = json!({"endpoint": "http://a/", "params": {"page": 1, "size": 9},
         "headers": {"A": "1"}, "timeout": 3, "json": {"x": 1}})
     else {
@@ -172,7 +172,7 @@ mod evaluated {
     }
 
     #[tokio::test]
-    async fn configuration_sees_args_first_and_coerces_only_where_it_should() {
+    async fn d17_configuration_sees_args_first_and_coerces_only_where_it_should() {
         let config = json!({"url": "{{ workload.url }}/{{ args.page }}", "params": {"p": "{{ page }}0"},
             "headers": {"X-N": "{{ n }}0", "X-S": "{{ secret.KEY }}"}, "body": "{{ n }}0",
             "who": "{{ who }}", "shadow": "{{ fetch }}", "name": "{{ stored.name }}",
@@ -187,7 +187,7 @@ mod evaluated {
     }
 
     #[tokio::test]
-    async fn code_is_rendered_only_if_it_is_a_template_that_works() {
+    async fn d35_code_is_rendered_only_if_it_is_a_template_that_works() {
         for (config, expect) in [
             (json!({"code": "x = {{ n }}"}), "x = 5"),
             (json!({"code": "x = f'{{nope}}'"}), "x = f'{{nope}}'"),

@@ -141,7 +141,7 @@ fn a_single_plain_task_is_a_tool() {
 }
 
 #[test]
-fn loops_have_many_spellings_and_one_meaning() {
+fn d02_loops_have_many_spellings_and_one_meaning() {
     let plain = repeat("{in: \"{{ a }}\", iterator: i, mode: parallel, spec: {max_in_flight: 4}}");
     for spelling in [
         "{collection: \"{{ a }}\", element: i, mode: parallel, concurrency: 4}",

@@ -213,7 +213,14 @@ async fn response_type_overrides_the_content_type() {
 }
 
 #[tokio::test]
-async fn a_status_that_is_no_success_is_an_error_with_its_result() {
+async fn d38_a_response_has_its_status_under_both_names() {
+    let server = Server::start(|_| answer("202 Accepted", "", b"")).await;
+    let result = call(&open(), json!({"url": server.url})).await.unwrap();
+    assert_eq!((&result["status"], &result["status_code"]), (&json!(202), &json!(202)));
+}
+
+#[tokio::test]
+async fn d37_a_status_that_is_no_success_is_an_error_with_its_result() {
     for (status, retryable, text) in [
         ("404 Not Found", false, "HTTP 404: Not Found (GET "),
         ("429 Too Many Requests", true, "HTTP 429: Too Many Requests"),

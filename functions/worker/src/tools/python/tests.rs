@@ -103,6 +103,36 @@ async fn code_says_its_result_in_many_ways() {
 }
 
 #[tokio::test]
+async fn d41_helpers_and_imports_at_the_top_are_seen_by_main() {
+    let code = "import math\nTAX = 2\ndef twice(x):\n    return x * TAX\n\
+                def main(price):\n    return twice(math.ceil(price))";
+    assert_eq!(run(&tool(), code, json!({"price": 1.5})).await, json!(4));
+}
+
+#[tokio::test]
+async fn d42_input_data_is_all_arguments_as_a_global_and_as_a_lone_parameter() {
+    let (tool, args) = (tool(), json!({"x": 1, "y": 2}));
+    for code in [
+        "result = input_data",
+        "def main():\n    return input_data",
+        "def main(input_data):\n    return input_data",
+        "def main(everything):\n    return everything",
+    ] {
+        assert_eq!(run(&tool, code, args.clone()).await, args, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn d56_code_may_end_with_a_return_and_keeps_its_lines_and_its_scope() {
+    let tool = tool();
+    let code = "x = 20\ndef f():\n    return x + n\nreturn {'sum': f() * 2}";
+    assert_eq!(run(&tool, code, json!({"n": 1})).await, json!({"sum": 42}));
+    let (failure, _) = fail(&tool, "x = 1\nif x:\n    raise KeyError('here')\nreturn x").await;
+    let told = format!("{} {:?}", failure.message, failure.traceback);
+    assert!(told.contains("line 3"), "{told}");
+}
+
+#[tokio::test]
 async fn libs_are_imported_under_their_alias() {
     let tool = tool();
     let libs = json!({"m": "math", "dt": {"from": "datetime", "import": "datetime"}, "p": {"from": "os", "import": "path"}});

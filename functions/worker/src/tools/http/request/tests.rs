@@ -64,6 +64,17 @@ async fn data_goes_where_the_method_says() {
 }
 
 #[tokio::test]
+async fn d36_params_and_the_query_of_data_go_with_every_method() {
+    for method in ["GET", "DELETE", "HEAD", "POST", "PUT", "PATCH"] {
+        let config = json!({"url": "http://h/", "method": method, "params": {"p": 1},
+            "data": {"query": {"q": 2}}});
+        let request = request(config).unwrap();
+        assert_eq!(request.url.query(), Some("p=1&q=2"), "{method}");
+        assert!(request.body.is_none(), "{method}");
+    }
+}
+
+#[tokio::test]
 async fn args_override_the_configuration() {
     let config =
         json!({"endpoint": "http://h/", "params": {"a": 1, "b": 2}, "headers": {"X-A": "1"}});
