@@ -9,7 +9,9 @@ use engine_core::playbook::{Action, Playbook, Step};
 #[must_use]
 pub fn of(playbook: &Playbook) -> BTreeSet<String> {
     let workbook = playbook.workbook.iter().map(|task| task.tool.kind.clone());
-    workbook.chain(playbook.steps.iter().flat_map(of_step)).collect()
+    // The time of a whole execution is a timer, and timers are waits.
+    let timer = playbook.timeout.iter().map(|_| "wait".to_owned());
+    workbook.chain(timer).chain(playbook.steps.iter().flat_map(of_step)).collect()
 }
 
 fn of_step(step: &Step) -> BTreeSet<String> {
@@ -38,6 +40,7 @@ mod tests {
 apiVersion: noetl.io/v2
 kind: Playbook
 metadata: {name: kinds}
+executor: {spec: {timeout: 1h}}
 workbook:
   - {name: t, tool: {kind: python, code: "result = 1"}}
 workflow:
@@ -59,6 +62,6 @@ workflow:
     fn every_place_of_a_tool_counts() {
         let playbook = parse::parse(TEXT).playbook.unwrap();
         let kinds: Vec<String> = of(&playbook).into_iter().collect();
-        assert_eq!(kinds, ["http", "noop", "python", "workbook"]);
+        assert_eq!(kinds, ["http", "noop", "python", "wait", "workbook"]);
     }
 }
