@@ -178,6 +178,9 @@ pub struct LoopOpen {
     /// Executions above its own: a child of an iteration is one deeper.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub depth: u32,
+    /// More that `iterator_started` tells people, by key (seed 001); null, or a map.
+    #[serde(skip_serializing_if = "Value::is_null", default)]
+    pub about: Value,
 }
 
 /// What a loop tells its execution, in an order that it numbers.
