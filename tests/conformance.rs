@@ -14,8 +14,11 @@ use std::process::Command;
 use tests::binary::{program, root};
 use tests::served::Served;
 
-/// The fixtures whose tools this version runs.
-const FIXTURES: &str = "d01,d02,d03,d04,d05,d09,d13,d17";
+/// The fixtures that need an HTTP server and Python only.
+const FIXTURES: &str =
+    "d01,d02,d03,d04,d05,d07,d08,d09,d10,d13,d15,d17,d18,d19,d20,d21,d22,d23,d24";
+/// One that reads a script beside its playbook: a server would look beside itself.
+const BESIDE_A_FILE: &str = "d15,";
 
 #[test]
 fn real_noetl_playbooks_give_what_their_expectations_say() {
@@ -25,18 +28,19 @@ fn real_noetl_playbooks_give_what_their_expectations_say() {
         return;
     }
     let program = program();
-    check(&shared, ["--cli", &program.to_string_lossy()]);
+    check(&shared, ["--cli", &program.to_string_lossy()], FIXTURES);
     let server = Served::start(":memory:", []);
-    check(&shared, ["--endpoint", &format!("http://{}", server.address())]);
+    let posted = FIXTURES.replace(BESIDE_A_FILE, "");
+    check(&shared, ["--endpoint", &format!("http://{}", server.address())], &posted);
 }
 
-fn check(shared: &Path, through: [&str; 2]) {
+fn check(shared: &Path, through: [&str; 2], fixtures: &str) {
     let python = std::env::var("NOETL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let ran = Command::new(python)
         .arg(shared.join("run.py"))
         .arg(shared.join("dev"))
         .args(through)
-        .args(["--only", FIXTURES])
+        .args(["--only", fixtures])
         .output()
         .unwrap();
     let report = String::from_utf8_lossy(&ran.stdout);

@@ -96,6 +96,7 @@ fn opening() -> LoopOpen {
         heard: 0,
         note: None,
         depth: 0,
+        about: Value::Null,
     }
 }
 

@@ -67,6 +67,8 @@ pub const FRAME_TARGET_MS: u64 = 50;
 pub const CHUNK_BYTES: usize = 64 << 10;
 /// Items of one chunk of a stored collection.
 pub const CHUNK_ITEMS_MAX: usize = 4_096;
+/// Bytes of a loop's items, and of its `retry`, that the log shows when it begins; longer ones it only names.
+pub const LOOP_SHOWN_BYTES: usize = 4 << 10;
 /// Errors that a loop keeps word for word; the log has the others.
 pub const LOOP_ERRORS_KEPT: usize = 3;
 /// Bytes of each of those.

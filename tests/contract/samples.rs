@@ -185,6 +185,7 @@ pub(crate) fn loop_open(step: &str, collection_size: u64) -> Box<LoopOpen> {
         heard: 0,
         note: None,
         depth: 0,
+        about: json!({"nested_task": {"tool": "python"}, "collection": [1, 2], "enumerate": false}),
     })
 }
 

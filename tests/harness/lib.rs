@@ -2,5 +2,7 @@
 
 pub mod binary;
 pub mod embedded;
+pub mod example;
 pub mod served;
 pub mod simulation;
+pub mod site;

@@ -171,6 +171,9 @@ pub struct LoopOpen {
     pub scope: Payload,
     /// Signals of this loop that its execution has heard: above 0 only when the message is sent again.
     pub heard: u64,
+    /// More that `iterator_started` tells people, by key (seed 001); null, or a map.
+    #[serde(skip_serializing_if = "Value::is_null", default)]
+    pub about: Value,
     /// What a person should know about the collection, such as that it was null.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,

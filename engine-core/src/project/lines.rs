@@ -183,12 +183,16 @@ fn of_loop<'a>(entry: &'a Entry, fact: &'a Fact, position: usize, each: &mut imp
 
 /// What is known of a loop when it begins (seed 001).
 fn opening(open: &LoopOpen) -> Value {
-    json!({
+    let mut opening = json!({
         "total_count": open.collection_size, "collection_size": open.collection_size,
-        "mode": open.mode, "iterator_name": open.iterator, "max_in_flight": open.max_in_flight,
+        "mode": open.mode, "iterator_name": open.iterator, "concurrency": open.max_in_flight,
         "collection": {"uri": open.collection.uri, "bytes": open.collection.bytes},
         "nested_task": {"tool": open.tool_kind}, "note": open.note,
-    })
+    });
+    if let (Some(opening), Some(about)) = (opening.as_object_mut(), open.about.as_object()) {
+        opening.extend(about.clone());
+    }
+    opening
 }
 
 /// The results of a loop, in order: where they are.

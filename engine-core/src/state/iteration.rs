@@ -312,6 +312,7 @@ mod tests {
             heard: 0,
             note: None,
             depth: crate::limits::PLAYBOOK_DEPTH_MAX,
+            about: serde_json::Value::Null,
         };
         let mut state = LoopState::open(&open, 1_800_000_000_000);
         let key =

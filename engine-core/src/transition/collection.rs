@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::own::is_own;
 use super::settings::whole;
@@ -12,7 +12,7 @@ use crate::event::{Fact, LoopOpen};
 use crate::ids::{AggregateKey, EventId, StepName};
 use crate::limits::{
     CHUNK_BYTES, CHUNK_ITEMS_MAX, FRAME_ITEMS_MAX, LOOP_IN_FLIGHT_DEFAULT, LOOP_IN_FLIGHT_MAX,
-    LOOP_ITEMS_MAX, LOOP_UNITS_IN_FLIGHT_MAX,
+    LOOP_ITEMS_MAX, LOOP_SHOWN_BYTES, LOOP_UNITS_IN_FLIGHT_MAX,
 };
 use crate::payload::{Blob, PayloadRef};
 use crate::playbook::{Loop, LoopMode, Rule, Step, When, sink};
@@ -53,6 +53,7 @@ impl<'a> Turn<'a> {
             heard: 0,
             note,
             depth: self.depth(),
+            about: about(step, repeat, &items),
         };
         let execution_id = self.moment.key.execution_id();
         let key = AggregateKey::Loop { execution_id, step: step.name.clone(), event_id: run };
@@ -88,6 +89,25 @@ pub(super) fn too_many(step: &StepName, items: usize) -> Trouble {
          into several executions"
     );
     Trouble::failed("LimitError", message)
+}
+
+/// What people are told when the loop begins, of what is not long: its items, and what runs for each.
+fn about(step: &Step, repeat: &Loop, items: &[Value]) -> Value {
+    let is_short = |value: &Value| value.to_string().len() <= LOOP_SHOWN_BYTES;
+    let mut task = json!({"tool": step.kind()});
+    if let Some(retry) = step.retry.as_ref().filter(|retry| is_short(retry)) {
+        task["retry"] = retry.clone();
+    }
+    let mut about = json!({"nested_task": task, "enumerate": repeat.enumerate});
+    if let Some(chunk) = &repeat.chunk {
+        about["chunk_size"] = chunk.clone();
+    }
+    // An item has two characters of JSON at least, with its comma.
+    let few = (items.len() <= LOOP_SHOWN_BYTES / 2).then(|| json!(items));
+    if let Some(items) = few.filter(is_short) {
+        about["collection"] = items;
+    }
+    about
 }
 
 /// Whether iterations make several calls, or rules look at each: then a frame carries one of them.
@@ -137,12 +157,6 @@ fn collect(repeat: &Loop, view: &mut View<'_>) -> Result<(Vec<Value>, Option<Str
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         items = items.chunks(size).map(|chunk| Value::Array(chunk.to_vec())).collect();
     }
-    if repeat.enumerate {
-        let numbered = items.into_iter().zip(0_u64..);
-        items = numbered
-            .map(|(item, index)| serde_json::json!({"index": index, "item": item}))
-            .collect();
-    }
     Ok((items, note))
 }
 
@@ -170,7 +184,8 @@ fn listed(source: Value) -> (Vec<Value>, Option<String>) {
 fn bind(view: &mut View<'_>, repeat: &Loop, value: &Value, index: usize, total: usize) {
     let (index, total) = (index as u64, total as u64);
     let iterator = repeat.iterator.clone();
-    view.item = Some(Item { iterator, value: value.clone(), index, total });
+    let (chunked, numbered) = (false, repeat.enumerate);
+    view.item = Some(Item { iterator, value: value.clone(), index, total, chunked, numbered });
 }
 
 /// Keeps the items for which the predicate holds; one that it cannot judge is left out.

@@ -236,6 +236,9 @@ impl<'a> Turn<'a> {
         }
         let value = self.item(state, index)?;
         let (iterator, total) = (state.iterator.clone(), state.collection_size);
+        let repeat = step.repeat.as_ref();
+        let chunked = repeat.is_some_and(|repeat| repeat.chunk.is_some());
+        let numbered = repeat.is_some_and(|repeat| repeat.enumerate);
         let answered = occasion.as_ref().filter(|occasion| occasion.name != "step.enter");
         Ok(View {
             execution_id: self.moment.key.execution_id(),
@@ -246,7 +249,7 @@ impl<'a> Turn<'a> {
             pending: self.pending(&step.names.engine, &scope.steps),
             steps: scope.steps,
             args: scope.args,
-            item: Some(Item { iterator, value, index, total }),
+            item: Some(Item { iterator, value, index, total, chunked, numbered }),
             unit: Unit::default(),
             result: answered.map(|occasion| occasion.response.clone()),
             occasion,

@@ -35,6 +35,10 @@ pub(super) struct Item {
     pub(super) index: u64,
     /// Iterations of the loop.
     pub(super) total: u64,
+    /// Whether the item is a list of items, which has two more names.
+    pub(super) chunked: bool,
+    /// Whether the index is also called `index`.
+    pub(super) numbered: bool,
 }
 
 /// Everything that can be named, restricted to the names that the step's templates use.
@@ -146,7 +150,9 @@ impl View<'_> {
     }
 
     fn name_item(&self, context: &mut Context) {
-        let Some(Item { iterator, value, index, total }) = &self.item else { return };
+        let Some(Item { iterator, value, index, total, chunked, numbered }) = &self.item else {
+            return;
+        };
         context.set_value(iterator, value);
         context.set_value("loop_index", &json!(index));
         let (first, last) = (*index == 0, index + 1 == *total);
@@ -154,6 +160,13 @@ impl View<'_> {
         context.set_value("loop", &position);
         let old = json!({"current_index": index, "index": index, "item": value, "count": total});
         context.set_value("_loop", &old);
+        if *numbered {
+            context.set_value("index", &json!(index));
+        }
+        if *chunked {
+            context.set_value("batch", value);
+            context.set_value(&format!("{iterator}s"), value);
+        }
     }
 
     /// What the run or the iteration has done so far.

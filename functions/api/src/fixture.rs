@@ -59,6 +59,7 @@ fn loop_open(step: &str, size: u64) -> LoopOpen {
         heard: 0,
         note: None,
         depth: 0,
+        about: Value::Null,
     }
 }
 

@@ -50,6 +50,9 @@ pub(crate) fn iteration(
             json!({"current_index": index, "index": index, "item": item, "count": total}),
         ),
     ];
+    if iterator.is_numbered {
+        names.push(("index".to_owned(), json!(index)));
+    }
     if iterator.is_chunked {
         names.push(("batch".to_owned(), item.clone()));
         names.push((format!("{name}s"), item.clone()));

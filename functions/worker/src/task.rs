@@ -42,6 +42,8 @@ pub(crate) struct Iterator {
     pub(crate) name: String,
     /// Whether an item is a list of items.
     pub(crate) is_chunked: bool,
+    /// Whether the index is also called `index`.
+    pub(crate) is_numbered: bool,
 }
 
 impl Task {
@@ -215,7 +217,8 @@ fn saving(playbook: &Playbook, step: &Step, sink: &Value) -> Result<Task, ToolEr
 
 fn iterator(step: &Step) -> Option<Iterator> {
     let repeat = step.repeat.as_ref()?;
-    Some(Iterator { name: repeat.iterator.clone(), is_chunked: repeat.chunk.is_some() })
+    let (is_chunked, is_numbered) = (repeat.chunk.is_some(), repeat.enumerate);
+    Some(Iterator { name: repeat.iterator.clone(), is_chunked, is_numbered })
 }
 
 fn line_of(tool: &Tool, step: &Step) -> u32 {

@@ -62,12 +62,12 @@ fn d31_overrides_merge_some_maps_and_replace_the_rest() {
 
 #[test]
 fn an_iteration_has_every_spelling_of_its_item_and_index() {
-    let iterator = Iterator { name: "user".to_owned(), is_chunked: true };
+    let iterator = Iterator { name: "user".to_owned(), is_chunked: true, is_numbered: true };
     let names: Map<String, Value> = iteration(&iterator, 2, 3, &json!([1])).into_iter().collect();
     assert_eq!(
         Value::Object(names),
         json!({
-            "user": [1], "batch": [1], "users": [1], "loop_index": 2,
+            "user": [1], "batch": [1], "users": [1], "loop_index": 2, "index": 2,
             "loop": {"index": 2, "index0": 2, "first": false, "last": true, "length": 3},
             "iter": {"user": [1], "index": 2},
             "_loop": {"current_index": 2, "index": 2, "item": [1], "count": 3},
@@ -146,7 +146,7 @@ mod evaluated {
         let one = Arc::new(One(blob));
         let readers = Readers { store: one.clone(), payloads: one };
         let names = Names::new(scope, &crate::execute::tests::playbook(Vec::new()));
-        let iterator = Iterator { name: "item".to_owned(), is_chunked: false };
+        let iterator = Iterator { name: "item".to_owned(), is_chunked: false, is_numbered: false };
         let iteration = iteration(&iterator, 1, 3, &json!({"k": "v{{ 7*7 }}"}));
         let private = [("secret".to_owned(), json!({"KEY": "s3cret"}))];
         let renderer =

@@ -217,18 +217,21 @@ SELECT
     item.fact ->> '$.worker' AS worker_id,
     CASE WHEN x.ends THEN item.ended ->> '$.duration_ms' END AS duration,
     CASE
-        WHEN x.event_type = 'iterator_started' THEN json_object(
-            'total_count', item.fact ->> '$.open.collection_size',
-            'collection_size', item.fact ->> '$.open.collection_size',
-            'mode', item.fact ->> '$.open.mode',
-            'iterator_name', item.fact ->> '$.open.iterator',
-            'max_in_flight', item.fact ->> '$.open.max_in_flight',
-            'collection', json_object(
-                'uri', item.fact ->> '$.open.collection.uri',
-                'bytes', item.fact ->> '$.open.collection.bytes'
+        WHEN x.event_type = 'iterator_started' THEN json_patch(
+            json_object(
+                'total_count', item.fact ->> '$.open.collection_size',
+                'collection_size', item.fact ->> '$.open.collection_size',
+                'mode', item.fact ->> '$.open.mode',
+                'iterator_name', item.fact ->> '$.open.iterator',
+                'concurrency', item.fact ->> '$.open.max_in_flight',
+                'collection', json_object(
+                    'uri', item.fact ->> '$.open.collection.uri',
+                    'bytes', item.fact ->> '$.open.collection.bytes'
+                ),
+                'nested_task', json_object('tool', item.fact ->> '$.open.tool_kind'),
+                'note', item.fact ->> '$.open.note'
             ),
-            'nested_task', json_object('tool', item.fact ->> '$.open.tool_kind'),
-            'note', item.fact ->> '$.open.note'
+            coalesce(item.fact -> '$.open.about', '{}')
         )
         WHEN x.ends THEN coalesce(
             item.ended -> '$.result.inline', item.ended -> '$.result',

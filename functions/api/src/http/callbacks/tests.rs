@@ -97,6 +97,7 @@ fn looping() -> Entry {
         scope: Payload::Inline(Value::Null),
         heard: 0,
         note: None,
+        about: Value::Null,
     };
     let mut state = LoopState::open(&open, 0);
     let frame = PendingFrame {
