@@ -70,14 +70,14 @@ fn a_playbook_that_cannot_run_is_refused_with_its_place_and_its_cure() {
             playbook(
                 "workflow:\n  - { step: start, tool: { kind: noop }, retry: { max_attempts: 0 } }\n",
             ),
-            &["5:63", "`max_attempts` cannot be 0", "from 1"],
+            &["5:65", "`max_attempts` cannot be 0", "from 1"],
         ),
         (
             "a delay before the failure",
             playbook(
                 "workflow:\n  - { step: start, tool: { kind: noop }, retry: { initial_delay: -3 } }\n",
             ),
-            &["5:64", "-3", "0 or more"],
+            &["5:66", "-3", "0 or more"],
         ),
         (
             "a jump to nowhere",
