@@ -28,6 +28,18 @@ fn python(code: &str) -> String {
     )
 }
 
+/// Each text is refused with every part of its message.
+fn refused(cases: &[(&str, String, &[&str])]) {
+    for (name, text, parts) in cases {
+        let ran = checked(text);
+        assert_eq!(ran.code, Some(2), "{name}: {}{}", ran.stdout, ran.stderr);
+        let shown = format!("{}{}", ran.stdout, ran.stderr);
+        for part in *parts {
+            assert!(shown.contains(part), "{name}: `{part}` is not in\n{shown}");
+        }
+    }
+}
+
 #[test]
 fn a_playbook_that_cannot_run_is_refused_with_its_place_and_its_cure() {
     let ok = "workflow:\n  - { step: start, tool: { kind: noop } }\n";
@@ -66,18 +78,32 @@ fn a_playbook_that_cannot_run_is_refused_with_its_place_and_its_cure() {
             &["lenght", "length"],
         ),
         (
+            "a tool that this build does not run",
+            playbook(
+                "workflow:\n  - { step: start, tool: { kind: snowflake, query: select 1 } }\n",
+            ),
+            &["snowflake", "python"],
+        ),
+    ];
+    refused(&cases);
+}
+
+#[test]
+fn tries_delays_and_jumps_that_make_no_sense_are_refused() {
+    refused(&[
+        (
             "a retry that never tries",
             playbook(
                 "workflow:\n  - { step: start, tool: { kind: noop }, retry: { max_attempts: 0 } }\n",
             ),
-            &["5:63", "`max_attempts` cannot be 0", "from 1"],
+            &["5:65", "`max_attempts` cannot be 0", "from 1"],
         ),
         (
             "a delay before the failure",
             playbook(
                 "workflow:\n  - { step: start, tool: { kind: noop }, retry: { initial_delay: -3 } }\n",
             ),
-            &["5:64", "-3", "0 or more"],
+            &["5:66", "-3", "0 or more"],
         ),
         (
             "a jump to nowhere",
@@ -87,22 +113,7 @@ fn a_playbook_that_cannot_run_is_refused_with_its_place_and_its_cure() {
             ),
             &["frist", "`first`"],
         ),
-        (
-            "a tool that this build does not run",
-            playbook(
-                "workflow:\n  - { step: start, tool: { kind: snowflake, query: select 1 } }\n",
-            ),
-            &["snowflake", "python"],
-        ),
-    ];
-    for (name, text, parts) in cases {
-        let ran = checked(&text);
-        assert_eq!(ran.code, Some(2), "{name}: {}{}", ran.stdout, ran.stderr);
-        let shown = format!("{}{}", ran.stdout, ran.stderr);
-        for part in parts {
-            assert!(shown.contains(part), "{name}: `{part}` is not in\n{shown}");
-        }
-    }
+    ]);
 }
 
 #[test]
