@@ -1,7 +1,5 @@
 //! Every example runs, and its expanded event log is a snapshot.
 
-#![expect(clippy::unwrap_used, reason = "a failed call is a failed test")]
-
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
