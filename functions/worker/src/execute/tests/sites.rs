@@ -39,7 +39,7 @@ async fn called(world: &Arc<World>, site: CallSite, unit: &Unit, scope: Value) -
 }
 
 /// What the tool was given.
-fn given(outcome: Outcome) -> (Value, Value) {
+fn given(outcome: &Outcome) -> (Value, Value) {
     assert_eq!(outcome.error, None);
     let seen = outcome.result.inline().unwrap();
     (seen["config"].clone(), seen["args"].clone())
@@ -82,7 +82,7 @@ async fn a_command_names_the_tool_that_it_calls() {
             assert_eq!(outcome.error.unwrap().kind, "InputError", "this worker has no `noop`");
             continue;
         }
-        assert_eq!(given(outcome), (config, args), "{site:?}");
+        assert_eq!(given(&outcome), (config, args), "{site:?}");
     }
 }
 
@@ -134,7 +134,7 @@ async fn a_timeout_of_a_tool_stays_and_its_policy_goes() {
     step.tasks = vec![named("t", step.tool.clone().unwrap())];
     let world = world(step);
     for site in [CallSite::Tool, CallSite::Task(0)] {
-        let (config, _) = given(called(&world, site, &Unit::default(), json!({})).await);
+        let (config, _) = given(&called(&world, site, &Unit::default(), json!({})).await);
         assert_eq!(config, json!({"spec": {"timeout": {"read": 3}}}), "{site:?}");
     }
 }
@@ -221,7 +221,7 @@ async fn a_call_knows_what_its_unit_has_done() {
         scope: inline(json!(scope)),
         ..command("work")
     };
-    let (seen, args) = given(only(execute(&bench(&world), &command).await));
+    let (seen, args) = given(&only(execute(&bench(&world), &command).await));
     assert_eq!(args, json!({"who": "own"}));
     for (key, expect) in [
         ("iter", json!(5)),
@@ -265,7 +265,7 @@ async fn a_failure_is_what_a_sink_after_it_sees() {
     let text = "{{ error.type }} {{ error.status }} {{ status_code }} {{ event.name }} {{ response is defined }}";
     step.sink = Some(json!({"tool": "puppet", "text of it": text}));
     let world = world(step);
-    let (seen, _) = given(called(&world, CallSite::Sink, &unit, json!({})).await);
+    let (seen, _) = given(&called(&world, CallSite::Sink, &unit, json!({})).await);
     assert_eq!(seen["text of it"], json!("HTTPError 503 503 call.error False"));
 }
 
@@ -293,7 +293,7 @@ async fn a_sink_saves_the_result_of_its_step() {
         let mut step = step("work", "noop", json!({}));
         step.sink = Some(sink.clone());
         let outcome = called(&world(step), CallSite::Sink, &unit, json!({})).await;
-        assert_eq!(given(outcome), (config, args), "{sink}");
+        assert_eq!(given(&outcome), (config, args), "{sink}");
     }
 }
 
@@ -336,7 +336,7 @@ async fn a_named_task_may_be_of_the_workbook() {
     unit.then.as_mut().unwrap().response = inline(json!({"id": 2}));
     let site = CallSite::Named { list: RuleList::Case, rule: 0, action: 0 };
     let outcome = called(&world, site, &unit, json!({})).await;
-    assert_eq!(given(outcome), (json!({"n": 1, "who": 2}), json!({"a": 1, "b": 2})));
+    assert_eq!(given(&outcome), (json!({"n": 1, "who": 2}), json!({"a": 1, "b": 2})));
 }
 
 #[tokio::test]
