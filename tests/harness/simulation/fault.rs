@@ -61,11 +61,27 @@ pub enum Fault {
     SeveralLoops,
     /// F-22: the same looping step entered again.
     Reentered,
+    /// A loop whose iterations each ask for a loop.
+    LoopOfLoops,
+    /// A run or an iteration that calls page after page.
+    Pages,
+    /// A run or an iteration that calls named tasks or sinks behind its tool.
+    Saves,
+    /// A run or an iteration that goes through a list of tasks.
+    Tasks,
+    /// A run or an iteration that calls another playbook.
+    Child,
+    /// A run or an iteration that waits for a time.
+    Wait,
+    /// A run or an iteration that waits for somebody.
+    Callback,
+    /// A step that waits for all of its branches.
+    Join,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 35] = [
         Self::Duplicate,
         Self::Crash,
         Self::Restart,
@@ -93,6 +109,14 @@ impl Fault {
         Self::Hundreds,
         Self::SeveralLoops,
         Self::Reentered,
+        Self::LoopOfLoops,
+        Self::Pages,
+        Self::Saves,
+        Self::Tasks,
+        Self::Child,
+        Self::Wait,
+        Self::Callback,
+        Self::Join,
     ];
 }
 

@@ -169,8 +169,8 @@ impl PayloadStore for Simulated {
 impl Catalog for Simulated {
     async fn playbook(&self, reference: &PlaybookRef) -> Result<Arc<Playbook>, PortError> {
         let find = |world: &mut World| {
-            let mut all = world.subjects.iter().map(|subject| &subject.playbook);
-            all.find(|playbook| playbook.reference == *reference).cloned()
+            let found = world.library.get(&reference.path).map(|(playbook, _)| playbook);
+            found.filter(|playbook| playbook.reference == *reference).cloned()
         };
         let found = self.sim.read(Site::ReadPlaybook, find).await?;
         found.ok_or_else(|| PortError::new(PortErrorKind::NotFound, "no such playbook"))
@@ -178,8 +178,7 @@ impl Catalog for Simulated {
 
     async fn newest(&self, path: &str) -> Result<Option<PlaybookRef>, PortError> {
         let find = |world: &mut World| {
-            let mut all = world.subjects.iter().map(|subject| &subject.playbook.reference);
-            all.find(|reference| reference.path == path).cloned()
+            world.library.get(path).map(|(playbook, _)| playbook.reference.clone())
         };
         self.sim.read(Site::ReadPlaybook, find).await
     }

@@ -36,7 +36,7 @@ pub(crate) fn judge(sim: &Sim) -> Result<(), Violation> {
         };
         let checks = settled_steps(sim, number, &key, state)?;
         for (step, found, expected) in checks {
-            let value = ready(load(&readers, &found))?;
+            let value = plain(ready(load(&readers, &found))?);
             ensure!(value == expected, "I-10", "{key}: `{step}` has {value}, not {expected}");
         }
         let mut loops: BTreeMap<(String, String), u64> = BTreeMap::new();

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use engine_core::command::Command;
 use engine_core::event::{Entry, Envelope, Input};
 use engine_core::ids::{AggregateKey, ExecutionId};
-use engine_core::playbook::Playbook;
+use engine_core::playbook::{Playbook, PlaybookRef};
 use engine_core::ports::{PortError, PortErrorKind};
 
 use super::check::{Checks, Violation};
@@ -53,7 +53,6 @@ pub(crate) enum Wake {
 pub(crate) struct Subject {
     pub(crate) id: ExecutionId,
     pub(crate) playbook: Arc<Playbook>,
-    pub(crate) tools: Toolbox,
     pub(crate) expected: Expected,
     pub(crate) cancelled: bool,
 }
@@ -75,6 +74,8 @@ pub(crate) struct World {
     pub(crate) log: BTreeMap<AggregateKey, Vec<Entry>>,
     pub(crate) blobs: BTreeMap<String, Vec<u8>>,
     pub(crate) subjects: Vec<Subject>,
+    /// Playbooks and their tools, by path.
+    pub(crate) library: BTreeMap<String, (Arc<Playbook>, Arc<Toolbox>)>,
     pub(crate) checks: Checks,
     pub(crate) coverage: Coverage,
     pub(crate) violation: Option<Violation>,
@@ -123,6 +124,7 @@ impl World {
             log: BTreeMap::new(),
             blobs: BTreeMap::new(),
             subjects: Vec::new(),
+            library: BTreeMap::new(),
             checks: Checks::default(),
             coverage: Coverage::default(),
             violation: None,
@@ -190,8 +192,9 @@ impl World {
         self.check(Err(Violation::new(invariant, detail)));
     }
 
-    pub(crate) fn subject(&self, id: ExecutionId) -> Option<&Subject> {
-        self.subjects.iter().find(|subject| subject.id == id)
+    /// The tools of a playbook.
+    pub(crate) fn tools(&self, playbook: &PlaybookRef) -> Option<Arc<Toolbox>> {
+        self.library.get(&playbook.path).map(|(_, tools)| Arc::clone(tools))
     }
 
     /// A write of an entry reaches the store.
