@@ -145,6 +145,8 @@ pub const HTTP_TIMEOUT_MS_DEFAULT: u64 = 30_000;
 /// Milliseconds to connect when the tool says nothing: a live host answers far sooner.
 pub const HTTP_CONNECT_MS_DEFAULT: u64 = 10_000;
 
+/// Bytes of one script that is read from a file or a server: far above any script that people write.
+pub const SCRIPT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of address space of one Python interpreter: a runaway allocation fails in it, not in the worker.
 pub const PYTHON_MEMORY_BYTES: u64 = 2 << 30;
 /// Bytes of one file that Python code may write.

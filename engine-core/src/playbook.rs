@@ -2,6 +2,7 @@
 //!
 //! Templated fields keep their raw text: who renders what, and when, is decided elsewhere.
 
+pub mod calls;
 pub mod diagnostic;
 pub mod names;
 pub mod parse;

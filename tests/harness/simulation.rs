@@ -186,9 +186,6 @@ fn brief(fact: &Fact) -> String {
         Fact::ParentAnswered { outcome } => {
             format!("tell the parent: failed {}", outcome.error.is_some())
         }
-        Fact::ParentAnswered { outcome } => {
-            format!("tell who waits: failed {}", outcome.error.is_some())
-        }
         Fact::Arrived { step, .. } => format!("arrive at {step}"),
         Fact::TimerSet { rings_ms, number, .. } => format!("timer {number} at {rings_ms}"),
         Fact::CommandCancelled { command_id, .. } => format!("cancel {command_id}"),

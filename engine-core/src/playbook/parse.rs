@@ -6,6 +6,7 @@
 //! * `reader`: what all levels share: closed maps, typed scalars, checked templates.
 //! * `root`, `step`, `tool`, `pause`, `policy`, `repeat`, `rule`, `next`: one level of the language each.
 //! * `references`, `join`: what no level sees alone: names, targets, unreachable steps, branches that meet.
+//! * `doubts`: what can be read and cannot be meant.
 //! * `source`: from a place inside a template to its place in the file.
 //!
 //! # YAML
@@ -15,6 +16,7 @@
 //! (`<<`) work.
 
 mod document;
+mod doubts;
 mod join;
 mod next;
 mod node;
@@ -108,9 +110,21 @@ pub(in crate::playbook) fn kinds() -> &'static [&'static str] {
     tool::KINDS
 }
 
+/// The document of a playbook as JSON, judged by nobody; none if it is no YAML within the limits.
+#[must_use]
+pub fn to_json(text: &str) -> Option<serde_json::Value> {
+    let document = document::read(text.strip_prefix('\u{feff}').unwrap_or(text));
+    document.root.filter(|_| document.found.is_empty()).map(|root| root.value())
+}
+
+/// Words of `backoff`.
+pub(in crate::playbook) fn backoffs() -> [&'static str; 5] {
+    policy::BACKOFFS
+}
+
 /// The keys of every closed map, by the name of its definition in the schema.
 #[cfg(test)]
-pub(in crate::playbook) fn keys() -> [(&'static str, &'static [&'static str]); 9] {
+pub(in crate::playbook) fn keys() -> [(&'static str, &'static [&'static str]); 19] {
     [
         ("", root::ROOT.known),
         ("executor", root::EXECUTOR.known),
@@ -121,6 +135,16 @@ pub(in crate::playbook) fn keys() -> [(&'static str, &'static [&'static str]); 9
         ("rule", rule::RULE.known),
         ("arc", next::ARC.known),
         ("router", next::ROUTER.known),
+        ("executorSpec", root::EXECUTOR_SPEC.known),
+        ("taskPolicy", policy::TASK_POLICY.known),
+        ("policyRule", policy::POLICY_RULE.known),
+        ("policyThen", policy::POLICY_THEN.known),
+        ("stepPolicy", policy::STEP_POLICY.known),
+        ("admit", policy::ADMIT.known),
+        ("retry", tool::RETRY.known),
+        ("onError", tool::ON_ERROR.known),
+        ("onSuccess", tool::ON_SUCCESS.known),
+        ("wait", pause::WAIT.known),
     ]
 }
 

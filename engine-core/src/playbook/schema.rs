@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::playbook::parse;
 
+mod policies;
+
 /// The schema of a playbook.
 #[must_use]
 pub fn json_schema() -> Value {
@@ -66,8 +68,17 @@ fn root() -> Value {
 }
 
 fn definitions() -> Value {
+    let mut all = own_definitions();
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), policies::definitions()) {
+        all.extend(more);
+    }
+    all
+}
+
+fn own_definitions() -> Value {
     json!({
         "executor": executor(),
+        "executorSpec": executor_spec(),
         "workbookTask": workbook_task(),
         "step": step(),
         "stepSpec": step_spec(),
@@ -77,7 +88,6 @@ fn definitions() -> Value {
         "rule": rule(),
         "actions": actions(),
         "action": action(),
-        "retry": retry(),
         "sink": sink(),
         "next": next(),
         "target": target(),
@@ -110,6 +120,10 @@ fn definitions() -> Value {
             "description": "A whole number, or a template that gives one.",
             "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"\{[{%]"}],
         },
+        "positive": {
+            "description": "A whole number from 1, or a template that gives one.",
+            "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"\{[{%]"}],
+        },
         "boolean": {"enum": [true, false, "yes", "no", "on", "off"]},
     })
 }
@@ -123,19 +137,27 @@ fn executor() -> Value {
             "profile": {"description": "`local`, `distributed` or `auto`."},
             "version": {},
             "requires": {"description": "Tools and features that the playbook needs."},
-            "spec": {
-                "type": "object",
-                "additionalProperties": false,
-                "properties": {
-                    "entry_step": {"type": "string", "description": "The step that runs first."},
-                    "final_step": {"type": "string", "description": "The step that runs last."},
-                    "no_next_is_error": {
-                        "$ref": "#/$defs/boolean",
-                        "description": "Whether a branch that ends without a successor fails.",
-                    },
-                    "policy": {},
-                },
+            "spec": {"$ref": "#/$defs/executorSpec"},
+        },
+    })
+}
+
+fn executor_spec() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "entry_step": {"type": "string", "description": "The step that runs first."},
+            "final_step": {"type": "string", "description": "The step that runs last."},
+            "timeout": {
+                "$ref": "#/$defs/duration",
+                "description": "How long the whole execution may take.",
             },
+            "no_next_is_error": {
+                "$ref": "#/$defs/boolean",
+                "description": "Whether a branch that ends without a successor fails.",
+            },
+            "policy": {"description": "No effect."},
         },
     })
 }
@@ -187,7 +209,7 @@ fn step() -> Value {
             "vars": {"$ref": "#/$defs/inputs", "description": "Variables stored after success."},
             "set": {"$ref": "#/$defs/assignments"},
             "spec": {"$ref": "#/$defs/stepSpec"},
-            "retry": {"description": "How to try again; prefer a `case` rule on `call.error`."},
+            "retry": {"$ref": "#/$defs/retry"},
             "sink": {"$ref": "#/$defs/sink"},
             "save": {"$ref": "#/$defs/sink"},
             "output": {"description": "Where results are stored."},
@@ -214,7 +236,7 @@ fn step_spec() -> Value {
                 "enum": ["all", "any"],
                 "description": "`all`: run once, when every branch that leads here has arrived.",
             },
-            "policy": {"type": "object"},
+            "policy": {"$ref": "#/$defs/stepPolicy"},
         },
     })
 }
@@ -238,9 +260,20 @@ fn tool() -> Value {
             "code": {"description": "Source code, not rendered unless it holds a valid template."},
             "sink": {"$ref": "#/$defs/sink"},
             "save": {"$ref": "#/$defs/sink"},
-            "spec": {"description": "`timeout`, and `policy` with rules for the outcome."},
+            "retry": {"$ref": "#/$defs/retry"},
+            "spec": {"$ref": "#/$defs/toolSpec"},
+            "set": {"$ref": "#/$defs/assignments", "description": "Set after success."},
             "output": {"description": "Where results are stored."},
         },
+        "allOf": [of_kind("wait"), of_kind("callback")],
+    })
+}
+
+/// What a tool of that kind must be beside.
+fn of_kind(kind: &str) -> Value {
+    json!({
+        "if": {"required": ["kind"], "properties": {"kind": {"const": kind}}},
+        "then": {"$ref": format!("#/$defs/{kind}")},
     })
 }
 
@@ -279,20 +312,20 @@ fn repeat() -> Value {
                 "description": "The variable that holds the item.",
             },
             "mode": mode.clone(),
-            "max_in_flight": {"$ref": "#/$defs/count"},
-            "concurrency": {"$ref": "#/$defs/count"},
+            "max_in_flight": {"$ref": "#/$defs/positive"},
+            "concurrency": {"$ref": "#/$defs/positive"},
             "where": {"$ref": "#/$defs/predicate"},
             "filter": {"$ref": "#/$defs/predicate"},
             "order_by": {"$ref": "#/$defs/condition", "description": "Sort key of an item."},
             "limit": {"$ref": "#/$defs/count"},
-            "chunk": {"$ref": "#/$defs/count"},
+            "chunk": {"$ref": "#/$defs/positive"},
             "enumerate": {"$ref": "#/$defs/boolean"},
             "spec": {
                 "type": ["object", "null"],
                 "additionalProperties": false,
                 "properties": {
                     "mode": mode,
-                    "max_in_flight": {"$ref": "#/$defs/count", "description": "Items at once."},
+                    "max_in_flight": {"$ref": "#/$defs/positive", "description": "Items at once."},
                     "policy": {
                         "type": "object",
                         "description": "`failure: {mode: fail_fast}` stops at the first failure.",
@@ -366,28 +399,6 @@ fn action() -> Value {
             "fail": {"description": "`{message, fail_workflow}`, text, or nothing."},
             "skip": {"description": "`{reason}`."},
         },
-    })
-}
-
-fn retry() -> Value {
-    json!({
-        "description": "Run the tool again: after an error, or for the next page.",
-        "anyOf": [
-            {"const": true},
-            {"type": "integer", "minimum": 1},
-            {"type": "array"},
-            {
-                "type": "object",
-                "properties": {
-                    "max_attempts": {"$ref": "#/$defs/count", "description": "Tries in total."},
-                    "delay": {"$ref": "#/$defs/duration"},
-                    "initial_delay": {"$ref": "#/$defs/duration"},
-                    "max_delay": {"$ref": "#/$defs/duration"},
-                    "backoff_multiplier": {"type": ["number", "string"]},
-                    "backoff": {"description": "`linear`, `exponential`, `fixed` or `none`."},
-                },
-            },
-        ],
     })
 }
 
@@ -501,6 +512,7 @@ mod tests {
         for (definition, keys) in parse::keys() {
             let properties = match definition {
                 "" => &schema["properties"],
+                "retry" => &schema["$defs"]["retry"]["anyOf"][3]["properties"],
                 _ => &schema["$defs"][definition]["properties"],
             };
             let known: Vec<_> =

@@ -28,6 +28,26 @@ pub fn unsupported(playbook: &Playbook) -> Vec<Diagnostic> {
     report.found
 }
 
+/// What a function in the cloud cannot do beside that: read files of the machine that wrote the playbook.
+#[must_use]
+pub fn unsupported_on_lambda(playbook: &Playbook) -> Vec<Diagnostic> {
+    let mut report = Report { playbook, found: Vec::new() };
+    for (index, step) in playbook.steps.iter().enumerate() {
+        let listed = step.tasks.iter().map(|task| &task.tool).filter(|_| step.tool.is_none());
+        for tool in step.tool.iter().chain(listed) {
+            let source =
+                tool.config.get("script").and_then(|script| script.pointer("/source/type"));
+            if source.and_then(Value::as_str) == Some("file") {
+                let what = "a script from a file of this machine, on Lambda,";
+                let advice = "put it behind `source: {type: http}`, or write `code`";
+                let path = format!("workflow[{index}].tool.script");
+                report.add(tool.position, path, what, Some(advice));
+            }
+        }
+    }
+    report.found
+}
+
 struct Report<'a> {
     playbook: &'a Playbook,
     found: Vec<Diagnostic>,

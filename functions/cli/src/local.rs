@@ -24,7 +24,7 @@ use engine_core::driver::Driver;
 use engine_core::event::{Envelope, Input, Start, Status};
 use engine_core::ids::{AggregateKey, ExecutionId, InputId};
 use engine_core::load::Readers;
-use engine_core::playbook::{Playbook, PlaybookRef, Step};
+use engine_core::playbook::{Playbook, PlaybookRef};
 use engine_core::ports::{Catalog as _, EventQueue as _, IdGenerator as _, PortError, Ports};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
@@ -32,6 +32,7 @@ use worker::execute::Workbench;
 use worker::tools::http::{Http, HttpPolicy};
 use worker::tools::noop::Noop;
 use worker::tools::python::{Python, PythonPool};
+use worker::tools::wait::Wait;
 
 pub(crate) use self::interrupts::Interrupts;
 use self::pumps::Pumps;
@@ -96,10 +97,14 @@ impl Local {
         let store = Arc::new(Watched::new(embedded.store.clone(), watch.clone()));
         let ports = Ports { store, ..embedded.ports() };
         let readers = Readers { store: ports.store.clone(), payloads: ports.payloads.clone() };
+        let policy = HttpPolicy { guard: tools.guard };
+        let python = Python::new(PythonPool::new(&tools.python, interpreters)).with_scripts(policy);
         let bench = Workbench::new(ports.catalog.clone(), readers, ports.clock.clone(), "local")
             .with_tool(Arc::new(Noop))
-            .with_tool(Arc::new(Http::new(HttpPolicy { guard: tools.guard })))
-            .with_tool(Arc::new(Python::new(PythonPool::new(&tools.python, interpreters))))
+            .with_tool(Arc::new(Wait::TIME))
+            .with_tool(Arc::new(Wait::CALLBACK))
+            .with_tool(Arc::new(Http::new(policy)))
+            .with_tool(Arc::new(python))
             .with_secrets(Arc::new(secrets))
             .with_env(env);
         let ids = SnowflakeIds::new(ports.clock.clone());
@@ -139,7 +144,7 @@ impl Local {
     ) -> anyhow::Result<Stopped> {
         let playbook = self.embedded.catalog.playbook(playbook).await?;
         let mut interrupts = Interrupts::new()?;
-        let mut pumps = Pumps::spawn(self, id, &kinds(&playbook));
+        let mut pumps = Pumps::spawn(self, id, &self.kinds(&playbook).await?);
         let stopped = tokio::select! {
             stopped = pumps.run() => stopped,
             () = interrupts.next() => {
@@ -164,6 +169,21 @@ impl Local {
             tracing::warn!("a call does not end; it is left behind");
         }
         stopped
+    }
+
+    /// Every kind of tool that may be called: those of the playbook, and of all others if it calls any.
+    async fn kinds(&self, playbook: &Playbook) -> Result<BTreeSet<String>, PortError> {
+        let mut kinds = worker::kinds::of(playbook);
+        if !["playbook", "playbooks"].iter().any(|kind| kinds.contains(*kind)) {
+            return Ok(kinds);
+        }
+        for version in self.embedded.catalog.list().await? {
+            // One that cannot be read any more cannot be called either.
+            if let Ok(other) = self.embedded.catalog.playbook(&version.reference).await {
+                kinds.extend(worker::kinds::of(&other));
+            }
+        }
+        Ok(kinds)
     }
 
     /// Returns when no call runs and every answer is committed.
@@ -192,13 +212,4 @@ impl ToolArgs {
         };
         self.env.iter().map(read).collect()
     }
-}
-
-/// Every kind of tool that a playbook names.
-fn kinds(playbook: &Playbook) -> BTreeSet<String> {
-    let steps = playbook.steps.iter().map(Step::kind);
-    let tasks = playbook.steps.iter().flat_map(|step| &step.tasks);
-    let tasks = tasks.map(|task| task.tool.kind.as_str());
-    let workbook = playbook.workbook.iter().map(|task| task.tool.kind.as_str());
-    steps.chain(tasks).chain(workbook).map(str::to_owned).collect()
 }

@@ -16,10 +16,14 @@ use crate::credentials::Vault;
 use crate::items::Items;
 use crate::outcome::{Outcomes, Place, Span};
 use crate::redact::Redactor;
-use crate::render::{Renderer, is_template, iteration, mentions, overridden, unread};
+use crate::render::{
+    Renderer, has_word, is_template, iteration, mentions, overridden, unread, used,
+};
 use crate::scope::{Names, Scopes};
+use crate::sink;
 use crate::task::{Task, line, resolve};
 use crate::tool::{Call, Success, Tool, ToolError};
+use crate::unit::AboutCall;
 
 /// Everything a worker works with. Built once, at start.
 pub struct Workbench {
@@ -133,7 +137,7 @@ async fn refused(
     let mut outcomes = Vec::new();
     let mut results = Outcomes::new(&*bench.readers.payloads, calls(command));
     for index in indexes {
-        let place = Place { command, line, kind: &command.tool_kind, index };
+        let place = Place { command, line, part: None, kind: &command.tool_kind, index };
         let span = Span { started_ms, duration_ms: 0 };
         let failed = Err(error.clone());
         outcomes.push(results.of(failed, span, &place, &Redactor::default()).await);
@@ -163,7 +167,7 @@ fn calls(command: &Command) -> u32 {
 struct Job<'a> {
     bench: &'a Workbench,
     command: &'a Command,
-    line: u32,
+    part: Option<String>,
     task: Task,
     tool: Arc<dyn Tool>,
     names: Arc<Names>,
@@ -182,22 +186,30 @@ impl<'a> Job<'a> {
         let line = line(&playbook, command);
         let placed = |error| (line, error);
         let task = resolve(&playbook, command).map_err(placed)?;
+        let placed = |error| (task.line, error);
         let tool = bench.tool(&task.kind).map_err(placed)?;
-        let names = bench.scopes.of(&bench.readers, command).await;
-        let names = names.map_err(|error| placed(unread(&error)))?;
+        let names = names_of(&task);
+        let about =
+            AboutCall { label: task.label.as_deref(), looks_inside: looks_inside(&task, &names) };
+        let scope = bench.scopes.of(&bench.readers, &playbook, command, &about).await;
+        let scope = scope.map_err(|error| placed(unread(&error)))?;
         let mut redactor = Redactor::default();
         let private = private(bench, &task, &mut redactor).await.map_err(placed)?;
-        let is_static =
-            !task.args.iter().chain([&task.config]).any(|map| map.values().any(is_template));
+        let is_static = !task.values().any(is_template);
+        let part = match &task.label {
+            Some(label) => Some(format!("task `{label}`")),
+            None => task.saves.then(|| "sink".to_owned()),
+        };
+        let task = task.without_unused(&names);
         Ok(Self {
             needs_item: !is_static || task.kind == PYTHON,
             execution_id: command.reply_to.execution_id().to_string(),
             bench,
             command,
-            line,
+            part,
             task,
             tool,
-            names,
+            names: scope,
             private,
             redactor,
         })
@@ -212,8 +224,13 @@ impl<'a> Job<'a> {
             let ended = self.call(index).await;
             let elapsed_ms = self.bench.clock.now_ms().saturating_sub(started_ms);
             let span = Span { started_ms, duration_ms: u64::try_from(elapsed_ms).unwrap_or(0) };
-            let place =
-                Place { command: self.command, line: self.line, kind: &self.task.kind, index };
+            let place = Place {
+                command: self.command,
+                line: self.task.line,
+                part: self.part.as_deref(),
+                kind: &self.task.kind,
+                index,
+            };
             let outcome = results.of(ended, span, &place, &self.redactor).await;
             let failed = outcome.error.is_some();
             outcomes.push(outcome);
@@ -260,6 +277,15 @@ impl<'a> Job<'a> {
         };
         let mut args = renderer.args(&self.task.args, &names).await?;
         let mut config = renderer.config(&self.task.config, &args, &names).await?;
+        args = self.task.own(args);
+        if self.task.saves {
+            let told = self.names.told.as_ref().and_then(|told| told.response.clone());
+            let result = match told.filter(|_| sink::is_open(&config, &args)) {
+                Some(response) => renderer.full(response).await?,
+                None => Value::Null,
+            };
+            sink::complete(&self.task.kind, &mut config, &mut args, result);
+        }
         if let Some(Value::Object(overrides)) = &self.command.overrides {
             let mut overrides = overrides.clone();
             if let Some(Value::Object(given)) = overrides.shift_remove("args") {
@@ -298,6 +324,22 @@ type Rendered = (Map<String, Value>, Map<String, Value>, Option<Map<String, Valu
 /// The kind whose code may name variables.
 const PYTHON: &str = "python";
 
+/// The names that the templates of a tool beside the step's own use: only they leave names out.
+fn names_of(task: &Task) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    if task.takes_last {
+        task.own_values().for_each(|value| used(value, &mut names));
+    }
+    names
+}
+
+/// Whether `data` or `page` is used, in a template or in code.
+fn looks_inside(task: &Task, names: &BTreeSet<String>) -> bool {
+    let code = task.config.get("code").and_then(Value::as_str).unwrap_or_default();
+    task.takes_last
+        && ["data", "page"].iter().any(|name| names.contains(*name) || has_word(code, name))
+}
+
 /// `secret` and `env`, if the step's texts use them.
 async fn private(
     bench: &Workbench,
@@ -305,7 +347,7 @@ async fn private(
     redactor: &mut Redactor,
 ) -> Result<Vec<(String, Value)>, ToolError> {
     let (mut secrets, mut env) = (BTreeSet::new(), BTreeSet::new());
-    for value in task.args.iter().chain([&task.config]).flat_map(Map::values) {
+    for value in task.values() {
         mentions(value, "secret", &mut secrets);
         mentions(value, "env", &mut env);
     }

@@ -5,8 +5,10 @@
 //! * [`handler`]: what a queue calls; executes a command and sends the answer.
 //! * [`execute`]: a command becomes outcomes. Never fails: a problem is an outcome with an error.
 //! * [`mod@tool`]: what a tool is. [`tools`]: one file per kind.
-//! * `task`: which tool a step calls, with which raw configuration.
-//! * `render`: the only place that evaluates templates; `scope` holds what they see.
+//! * [`kinds`]: which tools a playbook calls at all.
+//! * `task`: which tool a command calls, with which raw configuration; `sink`: what is saved by default.
+//! * `render`: the only place that evaluates templates; `scope` holds what they see,
+//!   `unit` what a run of several calls adds.
 //! * `credentials`, `redact`: secrets enter here, and do not leave.
 //! * `outcome`, `output`: results and texts in the size that an answer may have.
 //!
@@ -20,6 +22,7 @@ pub mod handler;
 
 pub mod execute;
 
+pub mod kinds;
 pub mod tool;
 pub mod tools;
 
@@ -31,4 +34,6 @@ mod output;
 mod redact;
 mod render;
 mod scope;
+mod sink;
 mod task;
+mod unit;

@@ -20,6 +20,8 @@ use crate::tool::{Reaction, Success, ToolError};
 pub(crate) struct Place<'a> {
     pub(crate) command: &'a Command,
     pub(crate) line: u32,
+    /// Which of the step's tools: a task by its label, or the sink.
+    pub(crate) part: Option<&'a str>,
     pub(crate) kind: &'a str,
     pub(crate) index: Option<u64>,
 }
@@ -28,6 +30,9 @@ impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Command { step, playbook, attempt, .. } = self.command;
         write!(f, "step `{step}`, ")?;
+        if let Some(part) = self.part {
+            write!(f, "{part}, ")?;
+        }
         if self.line > 0 {
             write!(f, "line {} of ", self.line)?;
         }

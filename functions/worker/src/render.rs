@@ -1,7 +1,6 @@
 //! The only place that evaluates templates: raw configuration and inputs become values.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 
 use engine_core::limits::LOADS_MAX;
 use engine_core::load::{Readers, load};
@@ -11,7 +10,7 @@ use engine_core::template::{self, Coerce, Context, TemplateError};
 use serde_json::{Map, Value, json};
 
 use crate::scope::Names;
-use crate::task::Iterator;
+use crate::task::{Iterator, Layer};
 use crate::tool::{Reaction, ToolError};
 
 /// Names that nothing of the playbook can take.
@@ -68,6 +67,19 @@ pub(crate) fn is_template(value: &Value) -> bool {
     }
 }
 
+/// Adds the top-level names that the templates in a value use.
+pub(crate) fn used(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) if is_template(value) => {
+            // Code with braces that are no template uses none.
+            found.extend(template::check(text).unwrap_or_default());
+        }
+        Value::Array(values) => values.iter().for_each(|value| used(value, found)),
+        Value::Object(map) => map.values().for_each(|value| used(value, found)),
+        _ => {}
+    }
+}
+
 /// Adds the `X` of every `namespace.X` and `namespace['X']` that the templates in a value use.
 pub(crate) fn mentions(value: &Value, namespace: &str, found: &mut BTreeSet<String>) {
     match value {
@@ -112,33 +124,50 @@ pub(crate) fn has_word(text: &str, name: &str) -> bool {
 }
 
 impl Renderer<'_> {
-    /// The tool's inputs: later layers over earlier ones, the transition's on top.
+    /// The tool's inputs: later layers over earlier ones. What stands above the transition's sees them all.
     pub(crate) async fn args(
         &self,
-        layers: &[Map<String, Value>],
+        layers: &[Layer],
         iteration: &[(String, Value)],
     ) -> Result<Map<String, Value>, ToolError> {
-        let mut merged = Map::new();
+        let is_above = matches!(layers.last(), Some(Layer::Written(_)));
+        let (mut merged, mut below) = (Map::new(), None);
         for layer in layers {
-            if !layer.values().any(is_template) {
-                merged.extend(layer.clone());
-                continue;
-            }
-            let mut rendered = self
-                .settle(iteration, None, |context| {
-                    template::render_map(layer, context, Coerce::Mixed)
-                        .map_err(|error| placed(error, "args"))
-                })
-                .await?;
-            for name in layer.keys() {
-                if let Some(payload) = rendered.remove(name) {
-                    merged.insert(name.clone(), self.full(payload).await?);
+            match layer {
+                Layer::Written(layer) if layer.values().any(is_template) => {
+                    let rendered = self.layer(layer, iteration, below.as_ref()).await?;
+                    merged.extend(rendered);
+                }
+                Layer::Written(layer) => merged.extend(layer.clone()),
+                Layer::Transition => {
+                    let transition = self.names.transition(self.readers).await;
+                    merged.extend(transition.map_err(|error| unread(&error))?.clone());
+                    below = is_above.then(|| merged.clone());
                 }
             }
         }
-        let transition = self.names.transition(self.readers).await;
-        merged.extend(transition.map_err(|error| unread(&error))?.clone());
         Ok(merged)
+    }
+
+    async fn layer(
+        &self,
+        layer: &Map<String, Value>,
+        iteration: &[(String, Value)],
+        below: Option<&Map<String, Value>>,
+    ) -> Result<Map<String, Value>, ToolError> {
+        let mut rendered = self
+            .settle(iteration, below, |context| {
+                template::render_map(layer, context, Coerce::Mixed)
+                    .map_err(|error| placed(error, "args"))
+            })
+            .await?;
+        let mut full = Map::new();
+        for name in layer.keys() {
+            if let Some(payload) = rendered.remove(name) {
+                full.insert(name.clone(), self.full(payload).await?);
+            }
+        }
+        Ok(full)
     }
 
     /// The tool's configuration, with `args` as the tool will see them.
@@ -202,9 +231,36 @@ impl Renderer<'_> {
             found.insert("args".to_owned(), Value::Object(args.clone()));
         }
         found.extend(iteration.iter().filter(|(name, _)| uses(name)).cloned());
+        self.told_variables(uses, iteration, &mut found).await?;
         found.insert("execution_id".to_owned(), json!(self.execution_id));
         found.insert("job".to_owned(), job(self.execution_id));
         Ok(found)
+    }
+
+    /// What the run has done so far, as far as a code names it.
+    async fn told_variables(
+        &self,
+        uses: impl Fn(&str) -> bool,
+        iteration: &[(String, Value)],
+        found: &mut Map<String, Value>,
+    ) -> Result<(), ToolError> {
+        let Some(told) = &self.names.told else { return Ok(()) };
+        for (name, payload) in told.all().filter(|(name, _)| uses(name)) {
+            found.insert(name.to_owned(), self.full(payload).await?);
+        }
+        for (name, values) in
+            [("iter", told.iteration(iteration)), ("results", told.results.clone())]
+        {
+            if !uses(name) {
+                continue;
+            }
+            let mut full = Map::new();
+            for (key, payload) in values {
+                full.insert(key, self.full(payload).await?);
+            }
+            found.insert(name.to_owned(), Value::Object(full));
+        }
+        Ok(())
     }
 
     /// Evaluates; loads what the evaluation lacks, and evaluates again.
@@ -239,20 +295,26 @@ impl Renderer<'_> {
             let whole = Value::Object(args.clone());
             context.set_value("args", &whole);
             context.set_value("input", &whole);
-            for (name, value) in args.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str()))
-            {
+            let told = self.names.told.as_ref();
+            let is_free = |name: &str| {
+                !RESERVED.contains(&name) && !told.is_some_and(|told| told.reserves(name))
+            };
+            for (name, value) in args.iter().filter(|(name, _)| is_free(name)) {
                 context.set_value(name, value);
             }
         }
         for (name, value) in iteration.iter().chain(self.private) {
             context.set_value(name, value);
         }
+        if let Some(told) = &self.names.told {
+            context.set_results("iter", &told.iteration(iteration));
+        }
         context
     }
 
     /// What is the same for every iteration, set up once.
     fn base(&self) -> Context {
-        let mut evaluation = self.names.evaluation.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut evaluation = self.names.lock();
         if let Some(base) = &evaluation.base {
             return base.clone();
         }
@@ -272,6 +334,10 @@ impl Renderer<'_> {
             context.set_map(name, &scope.args);
         }
         context.push_names(&scope.args);
+        if let Some(told) = &self.names.told {
+            told.bind(&mut context, &scope.args);
+            context.push_names(&told.vars);
+        }
         context.push_names(&scope.vars);
         match &scope.workload {
             Some(Payload::Inline(value)) => context.set_value("workload", value),
@@ -281,11 +347,15 @@ impl Renderer<'_> {
         if let Some(workload) = &scope.workload {
             context.push_keys(workload);
         }
+        for step in &self.names.pending {
+            context.set_pending(step);
+        }
         evaluation.base = Some(context.clone());
         context
     }
 
-    async fn full(&self, payload: Payload) -> Result<Value, ToolError> {
+    /// A value, wherever it is.
+    pub(crate) async fn full(&self, payload: Payload) -> Result<Value, ToolError> {
         match payload {
             Payload::Inline(value) => Ok(value),
             stored => load(self.readers, &stored).await.map_err(|error| unread(&error)),
@@ -351,10 +421,13 @@ fn job(execution_id: &str) -> Value {
     json!({"uuid": execution_id, "execution_id": execution_id, "id": execution_id})
 }
 
+/// Configuration whose maps a rule changes key by key (decision D32).
+const MERGED: [&str; 7] = ["params", "headers", "data", "body", "payload", "form", "json"];
+
 /// Replaces configuration by what a `retry` or `call` rule says; some maps merge by key.
 pub(crate) fn overridden(config: &mut Map<String, Value>, overrides: &Map<String, Value>) {
     for (key, value) in overrides {
-        let merges = matches!(key.as_str(), "params" | "headers" | "data" | "payload");
+        let merges = MERGED.contains(&key.as_str());
         match (config.get_mut(key), value) {
             (Some(Value::Object(own)), Value::Object(given)) if merges => own.extend(given.clone()),
             _ => {

@@ -1,5 +1,6 @@
 //! The variables that came with a command, decoded once for all iterations of a loop.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine_core::command::{Command, Scope};
@@ -7,18 +8,26 @@ use engine_core::ids::StepName;
 use engine_core::limits::SCOPES_CACHED;
 use engine_core::load::{Readers, load};
 use engine_core::payload::Payload;
+use engine_core::playbook::Playbook;
 use engine_core::ports::{PortError, PortErrorKind};
 use engine_core::template::{Context, Loaded};
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 use crate::cache::Cache;
+use crate::unit::{AboutCall, Told, decoded};
 
 /// A decoded scope, with what its templates have asked for so far.
 pub(crate) struct Names {
     pub(crate) scope: Scope,
+    /// What the run has done so far, where one call is not all.
+    pub(crate) told: Option<Told>,
+    /// Steps of the playbook that the scope has no result of.
+    pub(crate) pending: Vec<String>,
     pub(crate) evaluation: Mutex<Evaluation>,
     transition: OnceCell<Map<String, Value>>,
+    /// The scope that other commands share.
+    shared: Option<Arc<Self>>,
 }
 
 /// What one evaluation leaves for the next one of the same scope.
@@ -30,8 +39,36 @@ pub(crate) struct Evaluation {
 }
 
 impl Names {
-    pub(crate) fn new(scope: Scope) -> Self {
-        Self { scope, evaluation: Mutex::default(), transition: OnceCell::new() }
+    pub(crate) fn new(scope: Scope, playbook: &Playbook) -> Self {
+        let steps = playbook.steps.iter().map(|step| step.name.as_str());
+        let pending = steps.filter(|name| !scope.steps.contains_key(*name));
+        Self {
+            pending: pending.map(str::to_owned).collect(),
+            scope,
+            told: None,
+            evaluation: Mutex::default(),
+            transition: OnceCell::new(),
+            shared: None,
+        }
+    }
+
+    /// The same scope for one command that says more.
+    fn extended(shared: Arc<Self>, told: Option<Told>, vars: BTreeMap<String, Payload>) -> Self {
+        let mut scope = shared.scope.clone();
+        scope.vars.extend(vars);
+        let loaded = Arc::clone(&shared.lock().loaded);
+        Self {
+            scope,
+            told,
+            pending: shared.pending.clone(),
+            evaluation: Mutex::new(Evaluation { loaded, base: None }),
+            transition: OnceCell::new(),
+            shared: Some(shared),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Evaluation> {
+        self.evaluation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The arguments of the transition, in full.
@@ -39,14 +76,15 @@ impl Names {
         &self,
         readers: &Readers,
     ) -> Result<&Map<String, Value>, PortError> {
+        let of = self.shared.as_deref().unwrap_or(self);
         let all = || async {
             let mut args = Map::new();
-            for (name, payload) in &self.scope.args {
+            for (name, payload) in &of.scope.args {
                 args.insert(name.clone(), load(readers, payload).await?);
             }
             Ok(args)
         };
-        self.transition.get_or_try_init(all).await
+        of.transition.get_or_try_init(all).await
     }
 
     /// Makes values known to the evaluations that follow.
@@ -59,13 +97,32 @@ impl Names {
         for payload in needed {
             values.push((payload, load(readers, payload).await?));
         }
-        let mut evaluation = self.evaluation.lock().unwrap_or_else(PoisonError::into_inner);
+        self.learn(values.iter().map(|(payload, value)| (*payload, value)));
+        if let Some(shared) = &self.shared {
+            // What belongs to one command would pile up.
+            let common = values.iter().filter(|(payload, _)| shared.holds(payload));
+            shared.learn(common.map(|(payload, value)| (*payload, value)));
+        }
+        Ok(())
+    }
+
+    fn learn<'a>(&self, values: impl Iterator<Item = (&'a Payload, &'a Value)>) {
+        let mut values = values.peekable();
+        if values.peek().is_none() {
+            return;
+        }
+        let mut evaluation = self.lock();
         let mut loaded = (*evaluation.loaded).clone();
-        for (payload, value) in &values {
+        for (payload, value) in values {
             loaded.insert(payload, value);
         }
         *evaluation = Evaluation { loaded: Arc::new(loaded), base: None };
-        Ok(())
+    }
+
+    fn holds(&self, payload: &Payload) -> bool {
+        let Scope { workload, vars, steps, args } = &self.scope;
+        let mut named = vars.values().chain(steps.values()).chain(args.values()).chain(workload);
+        named.any(|known| known == payload)
     }
 }
 
@@ -77,19 +134,41 @@ impl Scopes {
         Self(Cache::new(SCOPES_CACHED))
     }
 
+    /// The names of one command.
     pub(crate) async fn of(
         &self,
         readers: &Readers,
+        playbook: &Playbook,
+        command: &Command,
+        about_call: &AboutCall<'_>,
+    ) -> Result<Arc<Names>, PortError> {
+        let shared = self.shared(readers, playbook, command).await?;
+        let told = Told::of(readers, command, about_call).await?;
+        let vars = match &command.vars {
+            Some(payload) => decoded(readers, payload, "variables").await?,
+            None => BTreeMap::new(),
+        };
+        if told.is_none() && vars.is_empty() {
+            return Ok(shared);
+        }
+        Ok(Arc::new(Names::extended(shared, told, vars)))
+    }
+
+    async fn shared(
+        &self,
+        readers: &Readers,
+        playbook: &Playbook,
         command: &Command,
     ) -> Result<Arc<Names>, PortError> {
         if let Payload::Inline(value) = &command.scope {
-            return Ok(Arc::new(Names::new(decode(value.clone())?)));
+            return Ok(Arc::new(Names::new(decode(value.clone())?, playbook)));
         }
         let key = (command.scope.clone(), command.step.clone());
         if let Some(known) = self.0.get(&key) {
             return Ok(known);
         }
-        let names = Arc::new(Names::new(decode(load(readers, &command.scope).await?)?));
+        let scope = decode(load(readers, &command.scope).await?)?;
+        let names = Arc::new(Names::new(scope, playbook));
         self.0.insert(key, Arc::clone(&names));
         Ok(names)
     }

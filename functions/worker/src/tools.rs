@@ -3,3 +3,4 @@
 pub mod http;
 pub mod noop;
 pub mod python;
+pub mod wait;

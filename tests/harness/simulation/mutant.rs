@@ -4,6 +4,7 @@ use engine_core::event::{Envelope, Input};
 use engine_core::ids::{AggregateKey, CommandId};
 use engine_core::state::State;
 
+use super::check::frame_of;
 use super::fault::Odds;
 use super::queue::Received;
 use super::world::World;
@@ -100,12 +101,7 @@ fn unfence(envelope: &mut Envelope, state: Option<&State>) {
         Some(State::Execution(state)) => {
             state.run_of_command(&answer.command_id).map(|(_, _, attempt)| attempt)
         }
-        Some(State::Loop(state)) => {
-            let first = answer.command_id.as_str().rsplit(':').next();
-            let first = first.and_then(|first| first.parse().ok());
-            let frame = state.pending.iter().find(|frame| Some(frame.first) == first);
-            frame.map(|frame| frame.attempt)
-        }
+        Some(State::Loop(state)) => frame_of(state, &answer.command_id).map(|frame| frame.attempt),
         None => None,
     };
     answer.attempt = current.unwrap_or(answer.attempt);

@@ -134,7 +134,10 @@ impl Reader<'_> {
             self.not_evaluated(spec);
         }
         let target = self.target_of(node, "an arc");
-        let when = node.get("when").and_then(|entry| self.condition(entry));
+        let when = node.get("when").and_then(|entry| {
+            self.doubt_guard(entry);
+            self.condition(entry)
+        });
         let set = node.get("set").and_then(|entry| self.assignments(entry));
         target.map(|target| Target { when, set, ..target })
     }

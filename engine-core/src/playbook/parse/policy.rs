@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use super::doubts::at;
 use super::node::{Entry, Node};
 use super::reader::{Level, Reader, is_template, listed, nearest};
-use crate::playbook::{Admission, Directive, PolicyRule, TaskPolicy, When};
+use crate::playbook::diagnostic::Span;
+use crate::playbook::{Admission, Directive, PolicyRule, Position, TaskPolicy, When};
 
 pub(super) const TASK_POLICY: Level = Level {
     name: "`policy` of a tool",
@@ -289,15 +291,14 @@ impl Reader<'_> {
         Some(Value::Object(all))
     }
 
-    /// Warns about rules that stand behind one that always applies.
-    fn behind_else<'r>(
-        &mut self,
-        rules: impl Iterator<Item = (&'r When, crate::playbook::Position)>,
-    ) {
-        for (_, start) in rules.skip_while(|(when, _)| **when != When::Else).skip(1) {
-            let span = crate::playbook::diagnostic::Span { start, length: 1 };
+    /// Warns about rules that stand behind one that always applies, or that has the same guard.
+    fn behind_else<'r>(&mut self, rules: impl Iterator<Item = (&'r When, Position)>) {
+        let rules: Vec<(&When, Span, bool)> =
+            rules.map(|(when, start)| (when, at(start), false)).collect();
+        self.doubt_order(&rules);
+        for (_, span, _) in rules.iter().skip_while(|(when, ..)| **when != When::Else).skip(1) {
             let message = "this rule is never reached: the `else` before it always applies";
-            self.warn("unreachable-rule", span, message, "move the `else` to the end");
+            self.warn("unreachable-rule", *span, message, "move the `else` to the end");
         }
     }
 }

@@ -104,6 +104,7 @@ impl Reader<'_> {
                 draft.step.join_all |= !draft.says_join;
             }
         }
+        self.refuse_secrets(&drafts, &workbook, |name| workload.contains_key(name));
         let (name, path) = name?;
         Some(Playbook {
             reference: PlaybookRef { path, hash: String::new() },

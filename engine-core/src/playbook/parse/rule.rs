@@ -68,6 +68,7 @@ impl Reader<'_> {
                 self.warn("unreachable-rule", item.span, message, "move the `else` to the end");
             }
         }
+        self.doubt_rules(&rules, mode);
         rules.into_iter().map(|(rule, _)| rule).collect()
     }
 
@@ -97,7 +98,10 @@ impl Reader<'_> {
             self.error("conflict", otherwise.span, message, "write `- else: ...` as the next rule");
         }
         let guard = match when {
-            Some(entry) => When::Condition(self.condition(entry)?),
+            Some(entry) => {
+                self.doubt_guard(entry);
+                When::Condition(self.condition(entry)?)
+            }
             None => When::Else,
         };
         let inner = otherwise.and_then(|entry| entry.value.get("then"));

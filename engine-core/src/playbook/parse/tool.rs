@@ -50,7 +50,7 @@ pub(in crate::playbook) const KINDS: &[&str] = &[
 /// Kinds of a sink beside those of a tool.
 const SINK_KINDS: [&str; 2] = ["event_log", "event"];
 
-const RETRY: Level = Level {
+pub(super) const RETRY: Level = Level {
     name: "`retry`",
     known: &[
         "max_attempts",
@@ -79,7 +79,7 @@ const RETRY: Level = Level {
     moved: &[("attempts", "write `max_attempts`"), ("max_retries", "write `max_attempts`")],
 };
 
-const ON_ERROR: Level = Level {
+pub(super) const ON_ERROR: Level = Level {
     name: "`on_error`",
     known: &[
         "when",
@@ -97,7 +97,7 @@ const ON_ERROR: Level = Level {
     moved: &[("while", "write `when`"), ("attempts", "write `max_attempts`")],
 };
 
-const ON_SUCCESS: Level = Level {
+pub(super) const ON_SUCCESS: Level = Level {
     name: "`on_success`",
     known: &[
         "while",

@@ -86,6 +86,15 @@ fn what_does_not_run_is_listed_with_its_place() {
 }
 
 #[test]
+fn lambda_has_no_files_of_the_author() {
+    let text = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: p}\n\
+                workflow: [{step: start, tool: {kind: python, script: {uri: x, source: {type: file}}}}]\n";
+    let playbook = parse_unchecked(text).playbook.unwrap();
+    assert_eq!(unsupported(&playbook), []);
+    assert_eq!(unsupported_on_lambda(&playbook)[0].path, "workflow[0].tool.script");
+}
+
+#[test]
 fn an_unknown_tool_is_told_which_kinds_run() {
     let text = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: p}\n\
                 workflow: [{step: start, tool: {kind: postgres}}]\n";

@@ -3,8 +3,10 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
+use engine_core::playbook::calls::circles;
 use engine_core::playbook::diagnostic::{Diagnostic, Severity};
+use engine_core::playbook::support::unsupported_on_lambda;
 use serde_json::{Value, json};
 
 use super::{stdout, write_json};
@@ -24,16 +26,24 @@ pub(crate) struct Args {
     /// Judge the text alone: what this build cannot run is no error
     #[arg(long)]
     syntax_only: bool,
+    /// Where the playbooks are to run
+    #[arg(long, value_enum, default_value_t = Place::Local, conflicts_with = "syntax_only")]
+    target: Place,
+}
+
+/// Where playbooks run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Place {
+    /// In one process, on this machine.
+    Local,
+    /// In functions, in the cloud.
+    Lambda,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Ending> {
-    let target = if args.syntax_only { Target::Anywhere } else { Target::Here };
-    let mut checked = Vec::new();
-    for file in &args.files {
-        let source = Source::read(file).map_err(invalid)?;
-        let diagnostics = source.check(target).diagnostics;
-        checked.push((source, diagnostics));
-    }
+    let sources: Result<Vec<Source>, _> =
+        args.files.iter().map(|file| Source::read(file)).collect();
+    let checked = check(sources.map_err(invalid)?, args.syntax_only, args.target);
     let mut out = stdout();
     if args.json {
         write_json(&mut out, &rows(&checked))?;
@@ -52,6 +62,34 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Ending> {
 }
 
 type Checked = [(Source, Vec<Diagnostic>)];
+
+/// Every source with its findings by position, also those that only all of them together show.
+fn check(sources: Vec<Source>, syntax_only: bool, place: Place) -> Vec<(Source, Vec<Diagnostic>)> {
+    let target = if syntax_only { Target::Anywhere } else { Target::Here };
+    let mut checked = Vec::new();
+    let mut playbooks = Vec::new();
+    for (index, source) in sources.into_iter().enumerate() {
+        let mut parsed = source.check(target);
+        if let Some(playbook) = parsed.playbook {
+            if place == Place::Lambda {
+                parsed.diagnostics.extend(unsupported_on_lambda(&playbook));
+            }
+            playbooks.push((index, playbook));
+        }
+        checked.push((source, parsed.diagnostics));
+    }
+    let all: Vec<_> = playbooks.iter().map(|(_, playbook)| playbook).collect();
+    for (number, found) in circles(&all) {
+        let file = playbooks.get(number).and_then(|(index, _)| checked.get_mut(*index));
+        if let Some((_, diagnostics)) = file {
+            diagnostics.push(found);
+        }
+    }
+    for (_, diagnostics) in &mut checked {
+        diagnostics.sort_by_key(|found| found.position);
+    }
+    checked
+}
 
 /// The findings, each with its file.
 fn rows(checked: &Checked) -> Vec<Value> {
@@ -121,6 +159,42 @@ mod tests {
         for (severities, expect) in cases {
             assert_eq!(tally(&checked(&severities), &Styles::plain()), expect);
         }
+    }
+
+    fn source(path: &str, tool: &str) -> Source {
+        let text = format!(
+            "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {{name: {path}}}\n\
+             workflow: [{{step: start, tool: {tool}}}]\n"
+        );
+        Source { name: format!("{path}.yaml"), text }
+    }
+
+    fn codes(checked: &Checked) -> Vec<Vec<&'static str>> {
+        let codes = |found: &Vec<Diagnostic>| found.iter().map(|found| found.code).collect();
+        checked.iter().map(|(_, found)| codes(found)).collect()
+    }
+
+    #[test]
+    fn playbooks_that_call_each_other_are_named_when_both_are_given() {
+        let a = || source("a", "{kind: playbook, path: b}");
+        let b = || source("b", "{kind: playbook, path: a}");
+        let check = |sources| codes(&check(sources, false, Place::Local));
+        assert_eq!(check(vec![a()]), [Vec::<&str>::new()]);
+        assert_eq!(check(vec![a(), b()]), [vec![], vec!["call-circle"]]);
+        let own = source("c", "{kind: playbook, path: c}");
+        assert_eq!(check(vec![own]), [vec!["call-circle"]]);
+    }
+
+    #[test]
+    fn the_target_decides_what_runs() {
+        let file = "{kind: python, script: {uri: x.py, source: {type: file}}}";
+        let found = |tool, place| codes(&check(vec![source("a", tool)], false, place));
+        let nothing = [Vec::<&str>::new()];
+        assert_eq!(found(file, Place::Local), nothing);
+        assert_eq!(found(file, Place::Lambda), [["unsupported"]]);
+        assert_eq!(found("{kind: snowflake}", Place::Local), [["unsupported"]]);
+        let only_text = check(vec![source("a", "{kind: snowflake}")], true, Place::Local);
+        assert_eq!(codes(&only_text), nothing);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use serde_json::json;
 use super::*;
 use crate::tool::Reaction;
 
+mod sites;
+
 /// Every port, in memory; counts reads of stored payloads.
 #[derive(Default)]
 struct World {
@@ -32,10 +34,6 @@ impl Catalog for World {
     async fn playbook(&self, _reference: &PlaybookRef) -> Result<Arc<Playbook>, PortError> {
         let down = || PortError::new(PortErrorKind::Unavailable, "the catalog does not answer");
         self.playbook.clone().ok_or_else(down)
-    }
-
-    async fn newest(&self, _path: &str) -> Result<Option<PlaybookRef>, PortError> {
-        Ok(self.playbook.as_ref().map(|playbook| playbook.reference.clone()))
     }
 }
 
@@ -180,21 +178,24 @@ fn world(step: Step) -> Arc<World> {
 }
 
 fn world_with(step: Step, workbook: Vec<WorkbookTask>) -> Arc<World> {
-    let entry = step.name.clone();
-    let playbook = Playbook {
+    let playbook = Playbook { workbook, ..playbook(vec![step]) };
+    Arc::new(World { playbook: Some(Arc::new(playbook)), ..World::default() })
+}
+
+pub(crate) fn playbook(steps: Vec<Step>) -> Playbook {
+    Playbook {
         timeout: None,
         reference: reference(),
         name: "x".to_owned(),
         dialect: Dialect::Case,
         workload: Map::new(),
         keychain: Vec::new(),
-        workbook,
-        steps: vec![step],
-        entry,
+        workbook: Vec::new(),
+        steps,
+        entry: "work".into(),
         final_step: None,
         no_next_is_error: false,
-    };
-    Arc::new(World { playbook: Some(Arc::new(playbook)), ..World::default() })
+    }
 }
 
 fn bench(world: &Arc<World>) -> Workbench {
@@ -460,23 +461,4 @@ async fn a_workbook_task_runs_in_the_place_of_the_step() {
         (&seen["args"], &seen["config"]),
         (&json!({"a": 1, "b": 2, "c": 3}), &json!({"n": 1}))
     );
-}
-
-#[tokio::test]
-async fn an_inline_task_is_found_by_its_label() {
-    let mut step = step("a:b", "noop", json!({}));
-    let task = PlaybookTask {
-        set: None,
-        policy: engine_core::playbook::TaskPolicy::default(),
-        label: "notify".to_owned(),
-        tool: tool("puppet", json!({"n": 5}), json!({})),
-    };
-    step.rules = vec![Rule {
-        when: When::Else,
-        actions: vec![Action::Task(Box::new(task))],
-        position: Position::default(),
-    }];
-    let world = world(step);
-    let outcome = only(execute(&bench(&world), &command("a:b:notify")).await);
-    assert_eq!(outcome.result.inline().unwrap()["config"], json!({"n": 5}));
 }

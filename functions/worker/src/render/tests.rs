@@ -56,7 +56,7 @@ fn overrides_merge_some_maps_and_replace_the_rest() {
     assert_eq!(
         Value::Object(config),
         json!({"url": "http://b/", "params": {"page": 2, "size": 9}, "headers": {"A": "1", "B": "2"},
-            "timeout": 3, "json": {"y": 2}, "data": {"z": 3}})
+            "timeout": 3, "json": {"x": 1, "y": 2}, "data": {"z": 3}})
     );
 }
 
@@ -145,14 +145,14 @@ mod evaluated {
         scope.steps.insert("stored".to_owned(), Payload::Ref(blob.reference.clone()));
         let one = Arc::new(One(blob));
         let readers = Readers { store: one.clone(), payloads: one };
-        let names = Names::new(scope);
+        let names = Names::new(scope, &crate::execute::tests::playbook(Vec::new()));
         let iterator = Iterator { name: "item".to_owned(), is_chunked: false };
         let iteration = iteration(&iterator, 1, 3, &json!({"k": "v{{ 7*7 }}"}));
         let private = [("secret".to_owned(), json!({"KEY": "s3cret"}))];
         let renderer =
             Renderer { readers: &readers, names: &names, execution_id: "7", private: &private };
         let (Value::Object(args), Value::Object(config)) = (args, config) else { panic!("maps") };
-        let args = renderer.args(&[args], &iteration).await?;
+        let args = renderer.args(&[Layer::Written(args), Layer::Transition], &iteration).await?;
         let config = renderer.config(&config, &args, &iteration).await?;
         Ok((Value::Object(args), Value::Object(config)))
     }

@@ -10,6 +10,7 @@ mod response;
 mod tests;
 
 use async_trait::async_trait;
+use serde_json::{Map, Value};
 
 use self::client::Clients;
 pub use self::client::HttpPolicy;
@@ -26,6 +27,22 @@ impl Http {
     #[must_use]
     pub fn new(policy: HttpPolicy) -> Self {
         Self { clients: Clients::new(policy) }
+    }
+
+    /// The text that a configuration asks for, within the deadline of a call of another tool.
+    ///
+    /// # Errors
+    /// As a call of `http` itself.
+    pub(crate) async fn text(
+        &self,
+        mut config: Map<String, Value>,
+        call: &Call<'_>,
+    ) -> Result<String, ToolError> {
+        config.insert("response_type".to_owned(), Value::from("text"));
+        config.insert("follow_redirects".to_owned(), Value::from(true));
+        let call = Call { config, args: Map::new(), context: None, ..call.clone() };
+        let result = exchange::exchange(&self.clients, Request::of(&call)?, &call).await?;
+        Ok(result.get("data").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
 }
 

@@ -15,17 +15,29 @@ use tokio::time::Instant;
 use self::interpreter::{Loss, Reply};
 pub use self::pool::PythonPool;
 use crate::tool::{Call, Reaction, Success, Tool, ToolError};
+use crate::tools::http::{Http, HttpPolicy};
 
 /// `python`: calls take an idle interpreter of a pool.
 pub struct Python {
     pool: PythonPool,
+    /// Fetches scripts.
+    http: Http,
 }
 
 impl Python {
     /// A tool on a pool of interpreters; none is started before it is needed.
+    ///
+    /// Scripts come from files and from the public internet.
     #[must_use]
     pub fn new(pool: PythonPool) -> Self {
-        Self { pool }
+        Self { pool, http: Http::new(HttpPolicy { guard: true }) }
+    }
+
+    /// Scripts come from wherever `policy` allows.
+    #[must_use]
+    pub fn with_scripts(mut self, policy: HttpPolicy) -> Self {
+        self.http = Http::new(policy);
+        self
     }
 }
 
@@ -37,7 +49,7 @@ impl Tool for Python {
 
     async fn call(&self, call: &Call<'_>) -> Result<Success, ToolError> {
         let started = Instant::now();
-        let request = request(call).await?.to_string().into_bytes();
+        let request = request(call, &self.http).await?.to_string().into_bytes();
         let mut output = String::new();
         match self.pool.call(&request, call.deadline, &mut output).await {
             Ok(reply) => answered(reply, output),
@@ -47,8 +59,8 @@ impl Tool for Python {
 }
 
 /// What the runner is asked: the code, where errors place it, and its inputs.
-async fn request(call: &Call<'_>) -> Result<Value, ToolError> {
-    let source = source::of(call).await?;
+async fn request(call: &Call<'_>, http: &Http) -> Result<Value, ToolError> {
+    let source = source::of(call, http).await?;
     Ok(json!({
         "key": call.idempotency_key,
         "code": source.code,

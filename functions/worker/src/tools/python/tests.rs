@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use engine_core::event::ToolFailure;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
@@ -144,11 +145,67 @@ async fn the_source_may_be_a_file_or_packed() {
         (json!({"code": "  "}), "needs `code`"),
         (json!({"script": {}}), "needs `uri`"),
         (json!({"script": "no/such/file.py"}), "the path is relative to"),
-        (json!({"script": {"uri": "s3://b/k", "source": {"type": "s3"}}}), "is not supported here"),
+        (
+            json!({"script": {"uri": "s3://b/k", "source": {"type": "s3"}}}),
+            "no worker reads buckets",
+        ),
+        (json!({"script": {"uri": "gs://b/k"}}), "`source.type: gs` is not supported"),
+        (
+            json!({"script": {"uri": "k.py", "source": {"type": "gcs"}}}),
+            "`source.type: gcs` is not",
+        ),
+        (json!({"script": "/dev/zero"}), "has more than 1024 KiB"),
+        (json!({"script": "http://127.0.0.1:9/x.py"}), "is not a public address"),
         (json!({"code_b64": "***"}), "is not base64"),
     ] {
         let (failure, _) = call(&tool, config, json!({})).await.unwrap_err();
         assert!(failure.message.contains(expect), "{}", failure.message);
+    }
+}
+
+#[tokio::test]
+async fn the_source_may_be_on_a_server() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut head = vec![0; 4_096];
+            let len = socket.read(&mut head).await.unwrap();
+            let head = String::from_utf8_lossy(&head[..len]).to_lowercase();
+            let (status, body) = match head.split(' ').nth(1).unwrap() {
+                "/hello.py" => {
+                    ("200 OK", format!("result = {}", i32::from(head.contains("x-key: k"))))
+                }
+                "/long.py" => ("200 OK", "#".repeat((1 << 20) + 1)),
+                _ => ("404 Not Found", String::new()),
+            };
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let tool = tool().with_scripts(HttpPolicy { guard: false });
+    let headers = json!({"X-Key": "k"});
+    for (script, expect) in [
+        (json!(format!("{url}/hello.py")), Ok(json!(0))),
+        (
+            json!({"uri": format!("{url}/hello.py"), "source": {"type": "http", "headers": headers}}),
+            Ok(json!(1)),
+        ),
+        (json!({"uri": "hello.py", "source": {"type": "http", "endpoint": url}}), Ok(json!(0))),
+        (json!(format!("{url}/other.py")), Err("cannot be fetched: HTTP 404")),
+        (json!(format!("{url}/long.py")), Err("has more than 1024 KiB")),
+    ] {
+        let ended = call(&tool, json!({"script": script}), json!({})).await;
+        match expect {
+            Ok(result) => assert_eq!(ended.unwrap().result, result),
+            Err(text) => {
+                let failure = ended.unwrap_err().0;
+                assert!(failure.message.contains(text), "{}", failure.message);
+            }
+        }
     }
 }
 
