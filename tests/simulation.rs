@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use tests::simulation::{self, Actor, Coverage, Fault, Mutant, Report, Violation};
+use tests::simulation::{self, Actor, Coverage, Fault, Kind, Mutant, Report, Violation};
 
 /// Worlds of one run, unless `SIM_SEEDS` says otherwise: less than a minute on one core.
 const SEEDS: u64 = 2_000;
@@ -96,6 +96,27 @@ fn every_fault_met_its_chance() {
     }
 }
 
+/// Pairs of a fault and a kind of entry that cannot meet, and why.
+const NEVER: [(Fault, Kind, &str); 0] = [];
+
+#[test]
+fn every_fault_met_every_kind_of_entry() {
+    let (met, count) = survey();
+    let mut missing = Vec::new();
+    println!("{:>15} {:?}", "", Kind::ALL);
+    for fault in Fault::ANYTIME {
+        let row = Kind::ALL.map(|kind| met.pairs.get(&(fault, kind)).copied().unwrap_or(0));
+        println!("{:>15} {row:?}", format!("{fault:?}"));
+        for (kind, count) in Kind::ALL.into_iter().zip(row) {
+            let never = NEVER.iter().any(|(f, k, _)| (*f, *k) == (fault, kind));
+            if never != (count == 0) {
+                missing.push((fault, kind, count));
+            }
+        }
+    }
+    assert!(missing.is_empty() || *count < SEEDS, "{missing:?}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let mut traces = BTreeMap::new();
@@ -135,4 +156,24 @@ fn replay() {
     }
     println!("trace {:016x}, {} s of virtual time", report.trace, report.took_ms / 1_000);
     assert_eq!(report.violation, None);
+}
+
+/// Which seeds of a range fail, and by what.
+#[test]
+fn scan() {
+    let (Some(from), Some(count)) = (number("SCAN_FROM"), number("SCAN")) else { return };
+    let mut found: BTreeMap<&'static str, Vec<(u64, String)>> = BTreeMap::new();
+    let begun = Instant::now();
+    for seed in from..from + count {
+        if let Err(violation) = live(seed, None) {
+            found.entry(violation.invariant).or_default().push((seed, violation.detail));
+        }
+    }
+    for (invariant, seeds) in &found {
+        println!("{invariant}: {} seeds", seeds.len());
+        for (seed, detail) in seeds.iter().take(12) {
+            println!("   {seed}: {}", detail.chars().take(400).collect::<String>());
+        }
+    }
+    println!("{:?}", begun.elapsed());
 }

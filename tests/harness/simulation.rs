@@ -4,8 +4,10 @@
 //!
 //! * `world`: time, queues, log, objects. `queue`: the manners of SQS. `ports`: the engine's view of it.
 //! * `shell`: event handler, worker, sweeper, clients, around the real [`engine_core::driver::Driver`].
+//!   `visit`: whoever answers callbacks.
 //! * `executor`: polls one task at a time; every await of a port may be the last of its task.
-//! * `fault`: what goes wrong, how likely, how often it did. `mutant`: engines broken on purpose.
+//! * `fault`: what goes wrong, how likely, how often it did. `kind`: which entries it met. `mutant`:
+//!   engines broken on purpose.
 //! * `plan`, `tool`: playbooks drawn by chance, and what they must come to.
 //! * `check`: what must hold after every step. `verdict`: what must hold at the end.
 //!
@@ -14,6 +16,7 @@
 mod check;
 mod executor;
 mod fault;
+mod kind;
 mod mutant;
 mod plan;
 mod ports;
@@ -22,6 +25,7 @@ mod rng;
 mod shell;
 mod tool;
 mod verdict;
+mod visit;
 mod world;
 
 use std::sync::Arc;
@@ -33,6 +37,7 @@ use engine_core::playbook::parse::parse;
 
 pub use self::check::Violation;
 pub use self::fault::{Actor, Coverage, Fault, Site};
+pub use self::kind::Kind;
 pub use self::mutant::Mutant;
 
 use self::executor::Executor;

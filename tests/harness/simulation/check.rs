@@ -310,6 +310,12 @@ impl Checks {
             })
     }
 
+    /// The entry that asked for an attempt of a command.
+    pub(crate) fn place(&self, id: &CommandId, attempt: u32) -> Option<(&AggregateKey, u64)> {
+        let issue = self.issued.get(&(id.clone(), attempt))?;
+        Some((&issue.key, issue.seq))
+    }
+
     /// The queues are lost: what was in them is for the next process to send again.
     pub(crate) fn forgotten(&mut self) {
         self.lost += 1;
@@ -322,9 +328,10 @@ impl Checks {
     /// answer.
     pub(crate) fn orphans(&self, of: ExecutionId, carried: &Carried<'_>) -> Vec<String> {
         let mut orphans = Vec::new();
-        let open = self.chains.iter().filter(|(key, chain)| {
-            self.belongs(key, of) && !chain.over && self.is_wanted(key)
-        });
+        let open = self
+            .chains
+            .iter()
+            .filter(|(key, chain)| self.belongs(key, of) && !chain.over && self.is_wanted(key));
         for (key, chain) in open {
             for (id, attempt) in chain.state.iter().flat_map(|state| awaited(key, state)) {
                 let child = self.child_of.get(&(id.clone(), attempt));
@@ -341,17 +348,15 @@ impl Checks {
     fn belongs(&self, key: &AggregateKey, of: ExecutionId) -> bool {
         let id = key.execution_id();
         let parent = self.children.get(&id).and_then(|request| request.start.parent.as_ref());
-        id == of
-            || parent.is_some_and(|parent| parent.waits && self.belongs(&parent.key, of))
+        id == of || parent.is_some_and(|parent| parent.waits && self.belongs(&parent.key, of))
     }
 
     /// Whether a child runs, or will as soon as a message is received.
     fn is_under_way(&self, child: ExecutionId, carried: &Carried<'_>) -> bool {
         let key = AggregateKey::Execution(child);
         let runs = self.chains.get(&key).is_some_and(|chain| !chain.over);
-        let starts = |envelope: &Envelope| {
-            envelope.to == key && matches!(envelope.input, Input::Start(_))
-        };
+        let starts =
+            |envelope: &Envelope| envelope.to == key && matches!(envelope.input, Input::Start(_));
         runs || carried.events.bodies().any(|(_, envelope)| starts(envelope))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::kind::{Kind, Kinds};
 use super::rng::Rng;
 
 /// Something that goes wrong, or a situation that must have been met.
@@ -80,6 +81,30 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Those that come from outside at any moment: each must have met each kind of entry.
+    pub const ANYTIME: [Self; 20] = [
+        Self::Duplicate,
+        Self::Crash,
+        Self::Restart,
+        Self::CommitReplyLost,
+        Self::CommitLost,
+        Self::CommitLate,
+        Self::SendReplyLost,
+        Self::SendLost,
+        Self::SendPartial,
+        Self::ReadFails,
+        Self::Zombie,
+        Self::Reorder,
+        Self::MessageLost,
+        Self::DeadLettered,
+        Self::ClockSkew,
+        Self::SlowTool,
+        Self::StaleAnswer,
+        Self::DoubleAnswer,
+        Self::AnswerAfterEnd,
+        Self::Cancel,
+    ];
+
     /// All of them.
     pub const ALL: [Self; 35] = [
         Self::Duplicate,
@@ -250,6 +275,9 @@ pub struct Coverage {
     pub reached: BTreeMap<(Actor, Site), u64>,
     /// Tasks that died there.
     pub crashed: BTreeMap<(Actor, Site), u64>,
+    /// Entries that a fault met: while they were written, sent or read, or while what they asked for was
+    /// under way.
+    pub pairs: BTreeMap<(Fault, Kind), u64>,
 }
 
 impl Coverage {
@@ -257,10 +285,19 @@ impl Coverage {
         *self.faults.entry(fault).or_default() += 1;
     }
 
+    pub(crate) fn paired(&mut self, fault: Fault, kinds: Kinds) {
+        for kind in kinds.iter() {
+            *self.pairs.entry((fault, kind)).or_default() += 1;
+        }
+    }
+
     /// Adds what another run met.
     pub fn absorb(&mut self, other: &Self) {
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
+        }
+        for (pair, count) in &other.pairs {
+            *self.pairs.entry(*pair).or_default() += count;
         }
         for (mine, theirs) in
             [(&mut self.reached, &other.reached), (&mut self.crashed, &other.crashed)]

@@ -17,7 +17,8 @@ use engine_core::ports::{
 use engine_core::project::event_span;
 use engine_core::state::State;
 
-use super::fault::Site;
+use super::fault::{Fault, Site};
+use super::kind::Kinds;
 use super::mutant::Mutant;
 use super::world::{Reply, Sim, World, silence};
 
@@ -97,7 +98,14 @@ impl StateStore for Simulated {
     }
 
     async fn commit(&self, entry: &Entry) -> Result<(), PortError> {
-        let early = self.sim.lock().mutant == Some(Mutant::SendBeforeCommit);
+        let early = {
+            let mut world = self.sim.lock();
+            world.take_up(Kinds::of(entry));
+            if self.skew_ms != 0 {
+                world.pair(Fault::ClockSkew);
+            }
+            world.mutant == Some(Mutant::SendBeforeCommit)
+        };
         if early {
             let out = outbox(entry);
             CommandQueue::send(self, &out.commands).await?;

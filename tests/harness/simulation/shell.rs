@@ -36,6 +36,8 @@ pub(crate) async fn handle(sim: Sim, driver: Arc<Driver>, batch: Vec<Received<En
     let mutant = {
         let mut world = sim.lock();
         world.delivered(&batch);
+        let newest = world.newest(&batch[0].body.to);
+        world.take_up(newest);
         world.note(|| {
             let one =
                 |one: &Received<Envelope>| format!("{} (receive {})", one.body.id, one.receives);
@@ -95,7 +97,12 @@ fn complain(sim: &Sim, error: &DriverError) {
 
 /// One invocation of a worker.
 pub(crate) async fn work(sim: Sim, ports: Ports, received: Received<Command>, name: String) {
-    let mutant = sim.lock().mutant;
+    let mutant = {
+        let mut world = sim.lock();
+        let kinds = world.asking(&received.body.id, received.body.attempt);
+        world.take_up(kinds);
+        world.mutant
+    };
     if mutant == Some(Mutant::WorkerAckFirst) {
         sim.lock().commands.acknowledge(&received);
     }

@@ -220,10 +220,13 @@ impl Toolbox {
         if forgiven || refused || attempt <= failing {
             return Err(failure(step, input));
         }
-        Ok(self.stuffed(step, json!({
-            "proof": PROOF, "step": step, "task": number, "input": input,
-            "value": self.value(&part, input),
-        })))
+        Ok(self.stuffed(
+            step,
+            json!({
+                "proof": PROOF, "step": step, "task": number, "input": input,
+                "value": self.value(&part, input),
+            }),
+        ))
     }
 
     fn pages(&self, step: &str, input: &Value) -> u64 {
@@ -244,10 +247,13 @@ impl Toolbox {
         if refused || attempt <= self.failing(&part, step, input) {
             return Err(failure(step, input));
         }
-        Ok(self.stuffed(step, json!({
-            "proof": PROOF, "step": step, "input": input, "page": page, "more": page < pages,
-            "value": self.value(step, input), "items": items(page, input),
-        })))
+        Ok(self.stuffed(
+            step,
+            json!({
+                "proof": PROOF, "step": step, "input": input, "page": page, "more": page < pages,
+                "value": self.value(step, input), "items": items(page, input),
+            }),
+        ))
     }
 
     /// The result of an accepted input.

@@ -132,9 +132,7 @@ impl Builder<'_> {
             }));
             second.push(json!({"else": {"then": {"do": "continue"}}}));
         }
-        let task = |name: &str, rules: Vec<Value>| {
-            json!({"name": name, "kind": "noop", "spec": {"policy": {"rules": rules}}})
-        };
+        let task = |name: &str, rules: Vec<Value>| json!({"name": name, "kind": "noop", "spec": {"policy": {"rules": rules}}});
         json!([task("first", first), task("second", second), task("third", vec![again])])
     }
 }

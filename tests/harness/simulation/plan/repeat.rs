@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Builder, Stage, Tool, body, target};
 use crate::simulation::fault::Fault;
-use crate::simulation::tool::{Body, End, Saves};
+use crate::simulation::tool::{Body, End};
 
 /// What a loop looks like.
 #[derive(Clone, Debug)]
