@@ -1,17 +1,23 @@
-//! The driver at its limits, and the results of a loop that was stopped.
+//! The driver at its limits, what it does for children and timers, and the results of a stopped loop.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use adapters::embedded::Embedded;
 use async_trait::async_trait;
+use engine_core::command::Command;
 use engine_core::driver::{Delivery, Driver, DriverError};
-use engine_core::event::{Entry, Envelope, Fact, Input, LoopOpen, Outcome, Start, ToolFailure};
+use engine_core::event::{
+    Answer, Entry, Envelope, Fact, Input, LoopOpen, Outcome, Start, Status, ToolFailure,
+};
 use engine_core::ids::{AggregateKey, EventId, ExecutionId};
 use engine_core::limits::COMMIT_ATTEMPTS_MAX;
 use engine_core::load::{Readers, load};
 use engine_core::payload::{LoopSummary, Payload, PayloadRef};
 use engine_core::playbook::{LoopMode, PlaybookRef};
-use engine_core::ports::{PortError, PortErrorKind, Ports, StateStore, Tail};
+use engine_core::ports::{
+    CommandQueue, EventQueue, PortError, PortErrorKind, Ports, StateStore, Tail,
+};
 use engine_core::state::{LoopState, State};
 use serde_json::{Value, json};
 use tests::binary::playbook;
@@ -125,4 +131,227 @@ async fn a_stopped_loop_keeps_what_it_settled_beyond_what_it_gave_up() {
     assert_eq!([&results[0], &results[4], &results[5]], [&json!(10), &json!(14), &json!(15)]);
     assert_eq!(results[1]["error"]["type"], "E");
     assert_eq!([&results[2], &results[3]], [&Value::Null, &Value::Null]);
+}
+
+/// Ports of memory whose messages and commands stay where a test can see them.
+#[derive(Default)]
+struct Sent {
+    envelopes: Mutex<Vec<Envelope>>,
+    commands: Mutex<Vec<Command>>,
+}
+
+#[async_trait]
+impl EventQueue for Sent {
+    async fn send(&self, envelopes: &[Envelope]) -> Result<(), PortError> {
+        self.envelopes.lock().unwrap().extend_from_slice(envelopes);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CommandQueue for Sent {
+    async fn send(&self, commands: &[Command]) -> Result<(), PortError> {
+        self.commands.lock().unwrap().extend_from_slice(commands);
+        Ok(())
+    }
+}
+
+/// A parent whose only step is a call of `child`, whose only step is a tool.
+struct Family {
+    embedded: Embedded,
+    sent: Arc<Sent>,
+    driver: Driver,
+}
+
+const PARENT: AggregateKey = AggregateKey::Execution(ExecutionId(1));
+
+impl Family {
+    /// The parent has begun; the message to its child is in its queue.
+    async fn new(parent: &str) -> Self {
+        let embedded = memory();
+        let head = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: { name: child }\n";
+        let child = format!("{head}workflow:\n  - {{ step: start, tool: {{ kind: noop }} }}\n");
+        embedded.catalog.register(&child).await.unwrap();
+        let reference = embedded.catalog.register(&playbook(parent)).await.unwrap().reference;
+        let sent = Arc::new(Sent::default());
+        let (events, commands) = (sent.clone(), sent.clone());
+        let driver = Driver::new(Ports { events, commands, ..embedded.ports() });
+        let family = Self { embedded, sent, driver };
+        let start = Start { playbook: reference, payload: serde_json::Map::new(), parent: None };
+        family.tell("start", &PARENT, Input::Start(start)).await;
+        family
+    }
+
+    async fn tell(&self, id: &str, to: &AggregateKey, input: Input) {
+        self.deliver(Envelope { id: id.into(), to: to.clone(), input }, 1).await;
+    }
+
+    async fn deliver(&self, envelope: Envelope, receive_count: u32) {
+        self.driver.handle(&[Delivery { envelope, receive_count }]).await.unwrap();
+    }
+
+    /// What was sent since the last time.
+    fn sent(&self) -> Vec<Envelope> {
+        std::mem::take(&mut *self.sent.envelopes.lock().unwrap())
+    }
+
+    fn commands(&self) -> Vec<String> {
+        let commands = std::mem::take(&mut *self.sent.commands.lock().unwrap());
+        commands.into_iter().map(|command| command.id.to_string()).collect()
+    }
+
+    /// The message that starts the child.
+    fn start(&self) -> Envelope {
+        let sent = self.sent();
+        let mut starts = sent.into_iter().filter(|one| matches!(one.input, Input::Start(_)));
+        starts.next().unwrap()
+    }
+
+    async fn answer(&self, command: &str, to: &AggregateKey, outcome: Outcome) {
+        let (worker, outcomes) = ("w".to_owned(), vec![outcome]);
+        let answer = Answer { command_id: command.into(), attempt: 1, worker, outcomes };
+        self.tell(&format!("{command}.1"), to, Input::Answer(answer)).await;
+    }
+
+    async fn status(&self, key: &AggregateKey) -> Option<Status> {
+        match self.embedded.store.tail(key).await.unwrap()?.state {
+            State::Execution(state) => Some(state.status),
+            State::Loop(_) => None,
+        }
+    }
+}
+
+const CALLS: &str = "workflow:\n  - { step: start, tool: { kind: playbook, path: child } }\n";
+const CALLS_BESIDE: &str = "workflow:\n  - { step: start, tool: { kind: noop }, next: [call, bad] }\n  \
+                            - { step: call, tool: { kind: playbook, path: child } }\n  \
+                            - { step: bad, tool: { kind: noop } }\n";
+
+fn error_of(envelope: &Envelope) -> &ToolFailure {
+    let Input::Answer(answer) = &envelope.input else { panic!("an answer was expected") };
+    answer.outcomes[0].error.as_ref().unwrap()
+}
+
+#[tokio::test]
+async fn a_child_that_is_asked_for_twice_runs_once_and_answers_again() {
+    let family = Family::new(CALLS).await;
+    let start = family.start();
+    let child = start.to.clone();
+    assert!(family.commands().is_empty(), "a call of a playbook is a message, not a command");
+    family.deliver(start.clone(), 1).await;
+    family.deliver(start.clone(), 1).await;
+    assert!(family.sent().is_empty(), "it runs: nothing to tell yet");
+    let commands = family.commands();
+    assert_eq!(commands.len(), 1);
+    family.answer(&commands[0], &child, outcome(7, false)).await;
+    let told = family.sent();
+    family.deliver(start, 1).await;
+    assert_eq!(family.sent(), told, "its answer may have been lost");
+    for copy in [1, 2] {
+        family.deliver(told[0].clone(), copy).await;
+    }
+    assert_eq!(family.status(&PARENT).await, Some(Status::Completed));
+    assert!(family.sent().is_empty() && family.commands().is_empty());
+}
+
+#[tokio::test]
+async fn a_start_at_an_id_that_is_taken_is_refused_and_the_call_begins_anew() {
+    let family = Family::new(CALLS).await;
+    let start = family.start();
+    let Input::Start(asked) = &start.input else { panic!("a start was expected") };
+    let somebody = Start { parent: None, ..asked.clone() };
+    family.tell("start", &start.to, Input::Start(somebody)).await;
+    family.deliver(start.clone(), 1).await;
+    let refused = family.sent();
+    assert_eq!(error_of(&refused[0]).kind, "IdTaken");
+    family.deliver(refused[0].clone(), 1).await;
+    let again = family.start();
+    assert_ne!(again.to, start.to);
+    family.deliver(again.clone(), 1).await;
+    assert_eq!(family.status(&again.to).await, Some(Status::Running));
+}
+
+#[tokio::test]
+async fn a_child_that_nobody_waits_for_does_not_begin() {
+    let family = Family::new(CALLS).await;
+    let start = family.start();
+    family.tell("cancel", &PARENT, Input::Cancel { reason: "enough".to_owned() }).await;
+    let stop = family.sent().pop().unwrap();
+    assert_eq!(stop.to, start.to);
+    family.deliver(stop, 1).await;
+    family.deliver(start.clone(), 1).await;
+    assert_eq!(family.status(&start.to).await, None, "the order to stop came first");
+    assert!(family.sent().is_empty(), "nobody has to be told");
+
+    let family = Family::new(CALLS_BESIDE).await;
+    let first = family.commands().pop().unwrap();
+    family.answer(&first, &PARENT, outcome(1, false)).await;
+    let start = family.start();
+    let bad = family.commands().pop().unwrap();
+    family.answer(&bad, &PARENT, outcome(1, true)).await;
+    assert_eq!(family.status(&PARENT).await, Some(Status::Running), "it waits for its child");
+    family.sent();
+    family.deliver(start.clone(), 1).await;
+    assert_eq!(family.status(&start.to).await, None);
+    let declined = family.sent();
+    assert_eq!(error_of(&declined[0]).kind, "Cancelled");
+    family.deliver(declined[0].clone(), 1).await;
+    assert_eq!(family.status(&PARENT).await, Some(Status::Failed));
+}
+
+#[tokio::test]
+async fn a_tick_asks_again_for_a_child_and_stops_an_orphan() {
+    let family = Family::new(CALLS).await;
+    let start = family.start();
+    family.tell("tick1", &PARENT, Input::Tick).await;
+    assert_eq!(family.sent(), [start.clone()]);
+    family.deliver(start.clone(), 1).await;
+    family.tell("tick2", &start.to, Input::Tick).await;
+    assert!(family.sent().is_empty(), "its parent waits");
+    family.tell("cancel", &PARENT, Input::Cancel { reason: "enough".to_owned() }).await;
+    family.sent();
+    family.tell("tick3", &start.to, Input::Tick).await;
+    let stop = family.sent();
+    family.deliver(stop[0].clone(), 1).await;
+    assert_eq!(family.status(&start.to).await, Some(Status::Cancelled));
+}
+
+#[tokio::test]
+async fn resuming_an_execution_resumes_the_children_that_it_waits_for() {
+    let looped = "workflow:\n  - step: start\n    loop: { in: [1, 2], iterator: i, mode: parallel }\n    \
+                  tool: { kind: playbook, path: child }\n";
+    for (parent, children) in [(CALLS, 1), (looped, 2)] {
+        let family = Family::new(parent).await;
+        let mut queue = family.sent();
+        let mut starts = Vec::new();
+        while let Some(envelope) = queue.pop() {
+            starts.extend(matches!(envelope.input, Input::Start(_)).then(|| envelope.clone()));
+            family.deliver(envelope, 1).await;
+            queue.extend(family.sent());
+        }
+        let mut commands = family.commands();
+        assert_eq!((starts.len(), commands.len()), (children, children));
+        let status = family.driver.resume(ExecutionId(1)).await.unwrap();
+        assert_eq!(status, Some(Status::Running));
+        let mut again = family.commands();
+        (commands.sort(), again.sort());
+        assert_eq!(again, commands);
+        let sent = family.sent();
+        assert!(starts.iter().all(|start| sent.contains(start)), "{sent:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_an_execution_survives_its_queues() {
+    let family = Family::new(
+        "executor: { spec: { timeout: 1h } }\nworkflow:\n  - { step: start, tool: { kind: noop } }\n",
+    )
+    .await;
+    let out = family.commands();
+    assert!(out.contains(&"1:timeout:1".to_owned()), "{out:?}");
+    family.driver.resume(ExecutionId(1)).await.unwrap();
+    let again = family.commands();
+    assert!(again.contains(&"1:timeout:1".to_owned()), "{again:?}");
+    family.answer("1:timeout:1", &PARENT, outcome(0, true)).await;
+    family.answer("1:timeout:1", &PARENT, outcome(0, true)).await;
+    assert_eq!(family.commands(), ["1:timeout:2"], "it rang early and goes on, once");
 }

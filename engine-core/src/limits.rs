@@ -127,6 +127,26 @@ pub const TAILS_KEPT: usize = 256;
 pub const PLAYBOOKS_KEPT: usize = 256;
 /// Bytes of a credential file: a service account with its key has about 3 KB.
 pub const CREDENTIAL_BYTES_MAX: usize = 1 << 20;
+/// Credentials that one process is told over HTTP; all of them are in its memory.
+pub const CREDENTIALS_MAX: usize = 1_000;
+/// Bytes of the body of one request to the HTTP API: the largest playbook as base64 in JSON, or a payload.
+pub const API_BODY_BYTES_MAX: usize = 4 << 20;
+/// Requests to the HTTP API that are worked on at once; more are asked to come again.
+pub const API_REQUESTS_MAX: usize = 256;
+/// Milliseconds in which a request must arrive and be decided; what is answered may take longer to send.
+pub const API_REQUEST_MS: u64 = 30_000;
+/// Executions or events in one answer of the HTTP API.
+pub const API_PAGE_MAX: usize = 1_000;
+/// Executions or events in one answer of the HTTP API when nothing names a number, as `NoETL` has it.
+pub const API_PAGE_DEFAULT: usize = 100;
+/// Entries of an execution above which its events are not numbered unless somebody asks for a page.
+pub const API_NUMBERED_ENTRIES_MAX: u64 = 1_000;
+/// Bytes of an answer of the HTTP API that is kept in memory; a longer one waits in a file.
+pub const API_SPOOL_BYTES: usize = 1 << 20;
+/// Newest entries that are looked through for a callback token that nobody waits for any more.
+pub const CALLBACK_ENTRIES: u64 = 1_024;
+/// Milliseconds that running calls may take to finish when the server is told to stop.
+pub const SERVE_GRACE_MS: u64 = 10_000;
 /// Bytes of text and inline results in one answer: with its frame of outcomes it must fit one entry.
 pub const ANSWER_BYTES_MAX: usize = 256 << 10;
 /// Milliseconds after its deadline at which a tool that did not stop by itself is dropped.

@@ -160,3 +160,6 @@ async fn settled(readers: &Readers, outcome: &Outcome) -> Result<Value, PortErro
 fn missing(message: &str) -> PortError {
     PortError::new(PortErrorKind::Corrupt, message)
 }
+
+#[cfg(test)]
+mod tests;

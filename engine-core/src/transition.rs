@@ -201,6 +201,7 @@ impl<'a> Turn<'a> {
             Some(State::Execution(_)) => Some(true),
             Some(State::Loop(_)) => Some(false),
         };
+        let was_going = self.is_going();
         let taken = match (&envelope.input, known) {
             (Input::Start(start), None) => self.start(start).map(|()| None),
             (Input::LoopOpen(open), None) => self.open_loop(open).map(|()| None),
@@ -210,7 +211,7 @@ impl<'a> Turn<'a> {
             (Input::Answer(answer), Some(false)) => self.frame_answered(answer),
             (Input::LoopSignal(signal), Some(true)) => self.signalled(signal),
             (Input::Cancel { reason }, Some(true)) => Ok(self.cancel(reason)),
-            (Input::Cancel { reason }, Some(false)) => self.cancel_loop(reason),
+            (Input::Cancel { reason }, Some(false)) => Ok(self.stop_loop(reason)),
             (Input::Tick, Some(true)) => self.execution_tick().map(|()| None),
             (Input::Tick, Some(false)) => {
                 self.expire_calls().and_then(|()| self.loop_tick()).map(|()| None)
@@ -220,14 +221,13 @@ impl<'a> Turn<'a> {
             (Input::Resume, _) => Ok(None),
             _ => Ok(Some(IgnoreReason::Unknown)),
         };
-        match taken {
-            Ok(None) => Ok(()),
-            Ok(Some(reason)) => {
-                self.ignored.push((envelope.id.clone(), reason));
-                Ok(())
-            }
-            Err(needs) => Err(needs),
+        if let Some(reason) = taken? {
+            self.ignored.push((envelope.id.clone(), reason));
         }
+        if was_going && !self.is_going() {
+            self.stop_calls()?;
+        }
+        Ok(())
     }
 
     /// The only way a fact enters a turn: what is recorded is what happened.
@@ -249,7 +249,10 @@ impl<'a> Turn<'a> {
     /// Makes a value that was just recorded known under the name that the state gives it: it is not in
     /// the log yet, and later inputs of this decision may ask for it.
     fn remember(&mut self, fact: &Fact, at: &At<'_>) {
-        let by_place = matches!(fact, Fact::FrameIssued { .. } | Fact::LoopVariables { .. });
+        let by_place = matches!(
+            fact,
+            Fact::LoopOpened { .. } | Fact::FrameIssued { .. } | Fact::LoopVariables { .. }
+        );
         let Some(payload) = fact.payload(0) else { return };
         let name = if by_place { at.place(0) } else { at.remember(payload, 0) };
         let stored = self.loaded.value(payload);

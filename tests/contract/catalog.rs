@@ -51,9 +51,12 @@ async fn contract(embedded: Embedded) {
     assert_eq!(catalog.version("demo/a", 9).await.unwrap(), None);
     assert_eq!(catalog.newest("demo/c").await.unwrap(), None);
     assert_eq!(catalog.text(&second.reference).await.unwrap(), "demo/a two");
-    assert_eq!(catalog.list().await.unwrap(), [back, other, second.clone(), first]);
+    assert_eq!(catalog.list().await.unwrap(), [back, other, second.clone(), first.clone()]);
 
     let port: Arc<dyn Catalog> = embedded.ports().catalog;
+    let newest = port.newest("demo/a").await.unwrap();
+    assert_eq!(newest.as_ref(), Some(&first.reference));
+    assert_eq!(port.newest("demo/c").await.unwrap(), None);
     let playbook = port.playbook(&second.reference).await.unwrap();
     assert_eq!(playbook.reference, second.reference);
     let unknown = PlaybookRef { path: "demo/a".into(), hash: "0".repeat(64) };

@@ -21,24 +21,50 @@ pub(crate) fn options() -> Options {
 
 /// Number of events that facts are shown as, counted apart from the view that shows them.
 pub(crate) fn expanded(facts: &[Fact]) -> usize {
-    let has_command = |before: &[Fact], of: EventId| {
-        before.iter().any(|fact| matches!(fact, Fact::Answered { run, .. } if *run == of))
-    };
     let events = facts.iter().enumerate().map(|(number, fact)| match fact {
-        Fact::Started { .. } | Fact::Saved { .. } => 2,
+        Fact::Started { .. } | Fact::Saved { .. } | Fact::Retried { .. } => 2,
         Fact::Finished { status, .. } => 2 - usize::from(*status == Status::Cancelled),
+        Fact::CommandIssued { command, .. } if command.site.is_save() => 2,
         Fact::CommandIssued { .. }
-        | Fact::Retried { .. }
+        | Fact::Continued { .. }
+        | Fact::CommandCancelled { .. }
         | Fact::LoopDone { .. }
+        | Fact::LoopFailed { .. }
         | Fact::LoopOpened { .. }
         | Fact::LoopClosed { .. } => 1,
-        Fact::Answered { .. } => 4,
-        Fact::StepExited { run, .. } => 1 + usize::from(has_command(&facts[..number], *run)),
-        Fact::FrameIssued { len, attempt, .. } => *len as usize * (1 + usize::from(*attempt == 1)),
-        Fact::FrameAnswered { outcomes, retried, .. } => 7 * outcomes.len() - 2 * retried.len(),
+        Fact::Answered { site, .. } => 4 - usize::from(site.is_save()),
+        Fact::StepExited { run, status, .. } => {
+            let runs = *status != Status::Skipped;
+            1 + usize::from(runs && ends_answered(&facts[..number], |of, _| of == *run))
+        }
+        Fact::IterationSettled { index, .. } => {
+            2 + usize::from(ends_answered(&facts[..number], |_, of| of == Some(*index)))
+        }
+        Fact::FrameIssued { len, attempt, call, site, .. } => {
+            let begins = usize::from((*attempt, *call) == (1, 1));
+            *len as usize * (1 + begins + usize::from(site.is_save()))
+        }
+        Fact::FrameAnswered { outcomes, retried, .. } => 7 * outcomes.len() - retried.len(),
         _ => 0,
     });
     events.sum()
+}
+
+/// Whether the newest of the facts about some call is its answer.
+fn ends_answered(before: &[Fact], is_it: impl Fn(EventId, Option<u64>) -> bool) -> bool {
+    let mut answered = false;
+    for fact in before {
+        match fact {
+            Fact::Answered { run, index, .. } if is_it(*run, *index) => answered = true,
+            Fact::Continued { run, index, .. } | Fact::Retried { run, index, .. }
+                if is_it(*run, *index) =>
+            {
+                answered = false;
+            }
+            _ => {}
+        }
+    }
+    answered
 }
 
 pub(crate) fn execution(id: i64) -> AggregateKey {

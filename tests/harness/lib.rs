@@ -2,4 +2,5 @@
 
 pub mod binary;
 pub mod embedded;
+pub mod served;
 pub mod simulation;

@@ -170,6 +170,8 @@ impl LoopState {
             }
             Fact::Answered { index: Some(index), attempt, .. } => self.settle(*index, *attempt),
             Fact::IterationSettled { index, outcome, handled, .. } => {
+                // One whose first call could not even be rendered was never out.
+                self.next = self.next.max(*index + 1);
                 self.count(*index, 1, std::slice::from_ref(outcome), &[]);
                 self.handled += u64::from(*handled);
             }

@@ -8,7 +8,7 @@ use minijinja::{Error, ErrorKind, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::limits::TEMPLATE_FUEL;
-use crate::payload::Payload;
+use crate::payload::{Pages, Payload};
 
 use super::compile::{self, Body, Compiled, Formula, Part};
 use super::environment::ENVIRONMENT;
@@ -231,6 +231,11 @@ impl<'a> Run<'a> {
         match binding {
             Binding::Here { payload, .. } if keys.is_empty() => payload.clone(),
             Binding::Elsewhere { payload, .. } if keys.is_empty() => Some(payload.clone()),
+            Binding::Elsewhere { payload: Payload::Pages(pages), .. }
+                if is_collected(pages, keys) =>
+            {
+                Some(pages.items.clone())
+            }
             Binding::Elsewhere { payload, tolerance }
                 if *tolerance != Tolerance::Plain
                     && keys.iter().all(|key| self.falls_through(payload, key)) =>
@@ -267,6 +272,14 @@ impl<'a> Run<'a> {
                 .is_none_or(|data| data.own(&Value::from(key)).is_none()),
             None => matches!(payload, Payload::Loop(_) | Payload::List(_)),
         }
+    }
+}
+
+/// Whether a path leads to what the pages collected, which has a place of its own.
+fn is_collected(pages: &Pages, keys: &[String]) -> bool {
+    match keys {
+        [key] => key == "_all_collected_items" || (pages.envelope && key == "data"),
+        _ => false,
     }
 }
 

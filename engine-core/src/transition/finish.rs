@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::exit::Ending;
 use super::{Needs, Turn};
 use crate::event::{Fact, Failure, IgnoreReason, Outcome, Status, ToolFailure};
-use crate::ids::{AggregateKey, CommandId, EventId, ExecutionId, StepName};
+use crate::ids::{AggregateKey, CommandId, EventId, StepName};
 use crate::limits::{ATTEMPTS_MAX, TRANSITIONS_MAX};
 use crate::payload::Payload;
 use crate::state::Waits;
@@ -33,7 +33,7 @@ impl Turn<'_> {
         let failure = Some(Failure { error, ..Failure::default() });
         let final_step = self.execution().and_then(|state| state.last.clone());
         let result = Payload::Inline(Value::Null);
-        self.end(Ended { status: Status::Cancelled, final_step, result, failure }, None);
+        self.end_as(Ended { status: Status::Cancelled, final_step, result, failure }, None);
         None
     }
 
@@ -94,11 +94,11 @@ impl Turn<'_> {
         if !self.is_running() {
             return Ok(());
         }
-        for late in self.overdue() {
-            let Late { command_id, ending } = late;
+        for ending in self.overdue() {
             let attempt = ending.attempt;
             if let Some(child) = ending.unit.child {
-                self.give_child_up(command_id, attempt, child)?;
+                let answer = self.child_overdue(self.command_of(&ending), attempt, child);
+                self.answered(&answer)?;
             } else if (attempt < ATTEMPTS_MAX || ending.unit.until_ms.is_some())
                 && !self.is_failing()
             {
@@ -116,29 +116,18 @@ impl Turn<'_> {
         self.quiesce()
     }
 
-    fn overdue(&self) -> Vec<Late> {
+    fn overdue(&self) -> Vec<Ending> {
         let now_ms = self.moment.at_ms;
         let runs = self.execution().map(|state| &state.runs).into_iter().flatten();
-        let overdue = runs.filter_map(|(run, open)| match &open.waits {
-            Waits::Command { id, attempt, deadline_ms, .. } if *deadline_ms < now_ms => {
-                let mut ending = Ending::failed(*run, open.step.clone(), *attempt);
-                ending.unit = open.unit.as_deref().cloned().unwrap_or_default();
-                Some(Late { command_id: id.clone(), ending })
+        let overdue = runs.filter_map(|(id, run)| match run.waits {
+            Waits::Command { attempt, deadline_ms, .. } if deadline_ms < now_ms => {
+                let ending = Ending::failed(*id, run.step.clone(), attempt);
+                let unit = run.unit.as_deref().cloned().unwrap_or_default();
+                Some(Ending { unit, ..ending })
             }
             _ => None,
         });
         overdue.collect()
-    }
-
-    /// Ends the call of a child that took too long.
-    fn give_child_up(
-        &mut self,
-        command_id: CommandId,
-        attempt: u32,
-        child: ExecutionId,
-    ) -> Result<(), Needs> {
-        let answer = self.child_overdue(command_id, attempt, child);
-        self.answered(&answer).map(drop)
     }
 
     /// Ends the execution when nothing is open.
@@ -168,12 +157,12 @@ impl Turn<'_> {
             Status::Completed => self.result_for_parent(&result)?,
             _ => None,
         };
-        self.end(Ended { status, final_step, result, failure }, told);
+        self.end_as(Ended { status, final_step, result, failure }, told);
         Ok(())
     }
 
     /// Records the end, and tells whoever waits for it.
-    fn end(&mut self, ended: Ended, told: Option<Result<Payload, ToolFailure>>) {
+    fn end_as(&mut self, ended: Ended, told: Option<Result<Payload, ToolFailure>>) {
         let Ended { status, final_step, result, failure } = ended;
         if let Some(outcome) = self.outcome_for_parent(status, failure.as_ref(), told) {
             let outcome = Outcome { result: self.spill(outcome.result), ..outcome };
@@ -189,12 +178,6 @@ struct Ended {
     final_step: Option<StepName>,
     result: Payload,
     failure: Option<Failure>,
-}
-
-/// A run whose answer is overdue.
-struct Late {
-    command_id: CommandId,
-    ending: Ending,
 }
 
 /// The failure of a call that was waiting when everything was stopped.

@@ -8,6 +8,7 @@ use super::collection::makes_units;
 use super::execution::settle;
 use super::finish::lost;
 use super::items::{overrides, variables_place};
+use super::pending::failed_outcome;
 use super::{Needs, Trouble, Turn};
 use crate::command::{CallSite, Command, Frame};
 use crate::event::{
@@ -216,7 +217,7 @@ impl Turn<'_> {
     }
 
     /// Closes the loop when every iteration has its outcome: in the step that settled the last one.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         let Some(state) = self.looping() else { return };
         let done = state.stopped || state.next == state.collection_size;
         if state.closed || !done || !state.pending.is_empty() {
@@ -317,14 +318,4 @@ fn complete(mut outcomes: Vec<Outcome>, frame: &PendingFrame, fail_fast: bool) -
         outcomes.resize_with(frame.len as usize, || failed_outcome(error.clone()));
     }
     outcomes
-}
-
-fn failed_outcome(error: ToolFailure) -> Outcome {
-    Outcome {
-        result: Payload::Inline(Value::Null),
-        error: Some(error),
-        started_ms: 0,
-        duration_ms: 0,
-        output: String::new(),
-    }
 }

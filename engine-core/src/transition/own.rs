@@ -8,7 +8,7 @@ use crate::event::{Outcome, Start, ToolFailure};
 use crate::ids::{CommandId, EventId, ExecutionId};
 use crate::payload::Payload;
 use crate::playbook::{Step, Tool};
-use crate::state::Unit;
+use crate::state::{State, Unit};
 
 /// The kind that runs another playbook.
 pub(crate) const PLAYBOOK: &str = "playbook";
@@ -116,12 +116,21 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether nothing new may begin: not even a call again.
+    fn is_ending(&self) -> bool {
+        match &self.state {
+            Some(State::Execution(state)) => state.failure.is_some(),
+            Some(State::Loop(state)) => state.stopped,
+            None => false,
+        }
+    }
+
     /// What an answer means to a call of one of the engine's own kinds.
     ///
     /// A timer says nothing but the time; what [`crate::event::Input::Callback`] brings is the result.
     pub(super) fn read_answer(&self, kind: &str, unit: &Unit, outcome: Outcome) -> OwnAnswer {
         match kind {
-            PLAYBOOK if is_taken(&outcome) => OwnAnswer::Anew,
+            PLAYBOOK if is_taken(&outcome) && !self.is_ending() => OwnAnswer::Anew,
             PLAYBOOK => OwnAnswer::Settled(outcome),
             _ if self.is_callback => OwnAnswer::Settled(outcome),
             _ => self.rung(kind, unit),

@@ -1,56 +1,39 @@
 //! Calls of a loop's iterations that no worker answers: children that must stop, callbacks that arrive.
 
-use serde::Deserialize;
 use serde_json::Value;
 
+use super::execution::settle;
 use super::finish::stopped;
+use super::frames::frame_id;
 use super::own::CALLBACK;
 use super::{Needs, Turn};
 use crate::event::{Answer, Fact, IgnoreReason, Outcome, ToolFailure};
 use crate::ids::{AggregateKey, CommandId};
 use crate::payload::Payload;
-use crate::state::{LoopState, PendingFrame, State, Unit, Waits};
+use crate::state::{LoopState, PendingFrame, Unit, Waits};
 
 impl Turn<'_> {
     fn open_loop_state(&self) -> Option<&LoopState> {
-        match &self.state {
-            Some(State::Loop(state)) if !state.closed => Some(state),
-            _ => None,
-        }
+        self.looping().filter(|state| !state.closed)
     }
 
     /// What the iteration of a pending frame has done so far; none where one call is all.
-    pub(super) fn pending_unit(&self, frame: &PendingFrame) -> Result<Option<Unit>, Needs> {
-        let Some((seq, fact)) = frame.unit else { return Ok(None) };
-        let key = self.moment.key.clone();
-        let mut named = Payload::Log { key, seq, fact, item: 0 };
-        if seq == self.moment.seq {
-            // Of this very decision: no log has it yet.
-            let held = self.facts.get(fact as usize).and_then(|fact| fact.payload(0));
-            match held {
-                Some(Payload::Inline(value)) => return Ok(Unit::deserialize(value).ok()),
-                Some(elsewhere) => named = elsewhere.clone(),
-                None => return Ok(None),
-            }
-        }
-        match self.loaded.value(&named) {
-            Some(value) => Ok(Unit::deserialize(&*value).ok()),
-            None => Err(Needs::from(vec![named])),
+    fn pending_unit(&self, frame: &PendingFrame) -> Result<Option<Unit>, Needs> {
+        match frame.unit {
+            Some(_) => Ok(settle(self.unit_of(frame))?.ok()),
+            None => Ok(None),
         }
     }
 
-    /// Stops a loop on request.
-    pub(super) fn cancel_loop(&mut self, reason: &str) -> Result<Option<IgnoreReason>, Needs> {
-        if self.open_loop_state().is_some_and(|state| !state.stopped) {
-            self.stop_calls(reason)?;
-        }
-        Ok(self.stop_loop(reason))
+    /// Whether the aggregate is a loop that still begins iterations.
+    pub(super) fn is_going(&self) -> bool {
+        self.open_loop_state().is_some_and(|state| !state.stopped)
     }
 
-    /// Stops the children of a loop's iterations, and ends iterations that only wait.
-    ///
-    /// For a loop that is about to be stopped, or was stopped a moment ago.
-    pub(super) fn stop_calls(&mut self, reason: &str) -> Result<(), Needs> {
+    /// In a loop that was just stopped: stops the children of its iterations, and ends iterations that
+    /// only wait.
+    pub(super) fn stop_calls(&mut self) -> Result<(), Needs> {
+        let reason = "the loop was stopped";
         let frames = self.open_loop_state().map(|state| state.pending.clone());
         for frame in frames.into_iter().flatten() {
             let Some(unit) = self.pending_unit(&frame)? else { continue };
@@ -61,6 +44,7 @@ impl Turn<'_> {
                 self.end_wait(&frame, &unit, reason);
             }
         }
+        self.close();
         Ok(())
     }
 
@@ -101,17 +85,10 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// The command of a pending call: `{execution}:{step}:{loop's event id}:{index}`, and for later calls
-    /// of a unit `/{call}`.
+    /// The command of a pending call.
     fn call_id(&self, frame: &PendingFrame) -> CommandId {
-        let place = match self.moment.key {
-            AggregateKey::Loop { execution_id, step, event_id } => {
-                format!("{execution_id}:{step}:{event_id}:{}", frame.first)
-            }
-            AggregateKey::Execution(id) => format!("{id}:{}", frame.first),
-        };
-        let call = frame.call;
-        CommandId(if call > 1 { format!("{place}/{call}") } else { place })
+        let id = frame_id(self.moment.key, frame.first);
+        CommandId(if frame.call > 1 { format!("{id}/{}", frame.call) } else { id.0 })
     }
 
     /// Somebody answers a step that waits for a callback.

@@ -1,6 +1,8 @@
 //! The decisions, asked through the front door: a playbook, an answering tool, the log that follows.
 
+mod calls;
 mod ending;
+mod limits;
 mod own;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,9 +15,7 @@ use crate::command::Command;
 use crate::driver::outbox;
 use crate::event::{Answer, Entry, Envelope, Fact, Input, Outcome, Start, Status, ToolFailure};
 use crate::ids::{AggregateKey, EventId, ExecutionId, InputId};
-use crate::limits::{
-    ATTEMPTS_MAX, LOOP_IN_FLIGHT_MAX, LOOP_ITEMS_MAX, LOOP_STATE_BYTES_MAX, OPEN_RUNS_MAX,
-};
+use crate::limits::LOOP_STATE_BYTES_MAX;
 use crate::payload::{Part, Payload};
 use crate::playbook::Playbook;
 use crate::playbook::parse::parse;
@@ -73,12 +73,12 @@ impl Bench {
     fn begin_with(playbook: Playbook, payload: &Value, tool: Tool) -> Self {
         let (logs, blobs, commands) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let (queue, copies, timers) = (VecDeque::new(), 1, BTreeMap::new());
-        let (others, now_ms) = (BTreeMap::new(), BEGINNING_MS);
+        let (others, now_ms, caller) = (BTreeMap::new(), BEGINNING_MS, None);
         let mut bench = Self {
             playbook,
             others,
             tool,
-            caller: None,
+            caller,
             logs,
             blobs,
             queue,
@@ -527,58 +527,6 @@ fn the_same_inputs_give_the_same_bytes() {
         serde_json::to_string(&bench.logs.values().flatten().collect::<Vec<_>>()).unwrap()
     };
     assert_eq!(run(), run());
-}
-
-fn failure(workflow: &str) -> String {
-    let bench = Bench::run(workflow, &json!({}), fine);
-    bench.prove();
-    let state = bench.state();
-    assert_eq!(state.status, Status::Failed);
-    let failure = state.failure.as_ref().unwrap();
-    format!("{}: {}", failure.error.kind, failure.error.message)
-}
-
-#[test]
-fn too_many_open_steps_end_the_execution_with_the_cure() {
-    let names: Vec<String> = (0..=OPEN_RUNS_MAX).map(|n| format!("s{n}")).collect();
-    let steps = names.iter().map(|name| format!("- {{ step: {name}, {NOOP} }}\n"));
-    let steps: String = steps.collect();
-    let error = failure(&format!(
-        "workflow:\n- {{ step: start, {NOOP}, next: [{}] }}\n{steps}",
-        names.join(", ")
-    ));
-    assert!(error.contains("LimitError") && error.contains("loop with a window"), "{error}");
-}
-
-#[test]
-fn too_many_items_end_the_execution_with_the_cure() {
-    let error = super::collection::too_many(&"start".into(), LOOP_ITEMS_MAX + 1);
-    let super::Trouble::Failed(error) = error else { panic!("a failure was expected") };
-    assert!(error.message.contains("split it"), "{}", error.message);
-}
-
-#[test]
-fn a_window_and_a_number_of_attempts_have_a_maximum() {
-    let bench = Bench::run(
-        &format!(
-            "workflow:\n- step: start\n  loop: {{ in: \"{{{{ range(500) | list }}}}\", iterator: n, spec: \
-             {{ mode: parallel, max_in_flight: \"{{{{ 10 * 1000 }}}}\" }} }}\n  {NOOP}\n  case:\n  \
-             - when: \"{{{{ event.name == 'call.error' }}}}\"\n    then: {{ retry: {{ max_attempts: 9999 }} }}\n"
-        ),
-        &json!({}),
-        |_, index, _| if index == 7 { Err("never") } else { Ok(json!(1)) },
-    );
-    bench.prove();
-    let tries = bench
-        .commands
-        .iter()
-        .filter(|command| command.frame.as_ref().is_some_and(|frame| frame.first == 7));
-    assert_eq!(tries.count(), ATTEMPTS_MAX as usize);
-    for entry in bench.logs.values().flatten() {
-        if let State::Loop(state) = &entry.state {
-            assert!(state.pending.len() as u64 <= LOOP_IN_FLIGHT_MAX);
-        }
-    }
 }
 
 #[test]

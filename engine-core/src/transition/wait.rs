@@ -14,21 +14,18 @@ use crate::payload::{Payload, sha256_hex};
 use crate::playbook::{Step, Tool};
 use crate::state::Unit;
 
-/// Keys of `wait` that name a span of time.
-const SPANS: [&str; 2] = ["seconds", "duration"];
 /// Hex digits of a token: 128 bits.
 const TOKEN_DIGITS: usize = 32;
 
 impl Turn<'_> {
-    /// Renders a `wait`: `seconds` or `duration`, or `until`.
+    /// Renders a `wait`: `seconds`, or `until`.
     pub(super) fn wait_for_time(&self, tool: &Tool, view: &View<'_>) -> Result<Arranged, Trouble> {
         let (context, line) = (view.context(), tool.position.line);
         let place = |key: &str| format!("`{key}` of `wait` (line {line})");
         let given = |key: &str| tool.config.get(key).filter(|value| !value.is_null());
-        let span = SPANS.iter().find_map(|key| Some((*key, given(key)?)));
-        let until_ms = match (span, given("until")) {
-            (Some((key, value)), None) => {
-                let ms = duration_ms(value, &context, &place(key))?;
+        let until_ms = match (given("seconds"), given("until")) {
+            (Some(value), None) => {
+                let ms = duration_ms(value, &context, &place("seconds"))?;
                 self.moment.at_ms.saturating_add_unsigned(ms)
             }
             (None, Some(value)) => {
@@ -40,8 +37,7 @@ impl Turn<'_> {
                 })?
             }
             (None, None) | (Some(_), Some(_)) => {
-                let message =
-                    format!("`wait` (line {line}) needs one of `seconds`, `duration` and `until`");
+                let message = format!("`wait` (line {line}) needs one of `seconds` and `until`");
                 return Err(Trouble::failed("ValueError", message));
             }
         };

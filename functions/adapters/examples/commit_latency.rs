@@ -125,6 +125,9 @@ fn entry(key: &AggregateKey, seq: u64) -> Entry {
         result: Some(Payload::Log { key: key.clone(), seq: 1, fact: 0, item: 0 }),
     };
     let state = ExecutionState {
+        parent: None,
+        timer: None,
+        arrived: BTreeMap::new(),
         status: Status::Running,
         playbook,
         workload: Payload::Log { key: key.clone(), seq: 1, fact: 0, item: 0 },
@@ -138,6 +141,8 @@ fn entry(key: &AggregateKey, seq: u64) -> Entry {
         folded: seq,
     };
     let answered = Fact::Answered {
+        index: None,
+        site: engine_core::command::CallSite::Tool,
         run: EventId(1),
         step: "step_1".into(),
         command_id: "c".into(),

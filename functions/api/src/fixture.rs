@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use engine_core::command::CallSite;
+use engine_core::command::{CallSite, Command};
 use engine_core::event::{
-    Closing, Entry, Fact, Failure, LoopOpen, LoopSignal, Outcome, Signal, Status, ToolFailure,
+    Closing, Entry, Fact, Failure, LoopOpen, LoopSignal, Outcome, Parent, Signal, Status,
+    ToolFailure,
 };
 use engine_core::ids::{AggregateKey, EventId, ExecutionId};
 use engine_core::payload::{Blob, LoopSummary, Payload, PayloadRef};
 use engine_core::playbook::{LoopMode, PlaybookRef};
 use engine_core::ports::{PayloadStore, PortError, PortErrorKind, StateStore, Tail};
-use engine_core::state::{LoopState, State};
+use engine_core::state::{LoopState, State, Unit};
 use serde_json::{Value, json};
 
 /// The execution of every world.
@@ -83,6 +84,88 @@ impl World {
             entry.state = state;
         }
         log.push(entry);
+    }
+
+    /// Begins another execution, called by a step of this one.
+    pub(crate) fn begin_child(&mut self, at_ms: i64, child: ExecutionId) {
+        let parent = Parent {
+            key: AggregateKey::Execution(ID),
+            command_id: format!("{ID}:call").into(),
+            attempt: 1,
+            waits: true,
+            return_step: None,
+            depth: 1,
+        };
+        let (playbook, entry, vars) = (playbook(), "start".into(), BTreeMap::new());
+        let (workload, parent) = (inline(json!({})), Some(parent));
+        let begun = Fact::Started { playbook, entry, workload, vars, parent };
+        self.append(AggregateKey::Execution(child), at_ms, vec![begun]);
+    }
+
+    /// Enters a step of an execution and issues a command that waits for what `unit` says.
+    pub(crate) fn issue(
+        &mut self,
+        (at_ms, of): (i64, ExecutionId),
+        step: &str,
+        kind: &str,
+        (attempt, not_before_ms): (u32, i64),
+        unit: Option<Unit>,
+    ) {
+        let key = AggregateKey::Execution(of);
+        let (run, args) = (run(step), BTreeMap::new());
+        let entered = Fact::StepEntered { step: step.into(), run, cause: None, args };
+        let command = Command {
+            id: format!("{of}:{step}").into(),
+            attempt,
+            reply_to: key.clone(),
+            playbook: playbook(),
+            step: step.into(),
+            tool_kind: kind.to_owned(),
+            frame: None,
+            site: CallSite::Tool,
+            overrides: None,
+            unit: None,
+            vars: None,
+            scope: inline(Value::Null),
+            not_before_ms,
+            timeout_ms: 1_000,
+        };
+        let (command, unit) = (Box::new(command), unit.map(Box::new));
+        let issued = Fact::CommandIssued { run, command, unit };
+        self.append(key, at_ms, vec![entered, issued]);
+    }
+
+    /// Issues one call of an iteration of an open loop.
+    pub(crate) fn issue_iteration(&mut self, at_ms: i64, step: &str, first: u64, unit: &Unit) {
+        let issued = Fact::FrameIssued {
+            first,
+            len: 1,
+            attempt: 1,
+            not_before_ms: 0,
+            tool_kind: "callback".to_owned(),
+            step: step.into(),
+            call: 1,
+            site: CallSite::Tool,
+            unit: Some(inline(json!(unit))),
+        };
+        self.append(loop_key(step), at_ms, vec![issued]);
+    }
+
+    /// Answers the only call of an iteration, which settles it.
+    pub(crate) fn settle(&mut self, at_ms: i64, step: &str, index: u64, error: ToolFailure) {
+        let outcome = outcome_of(Value::Null, Some(error));
+        let answered = Fact::Answered {
+            run: run(step),
+            index: Some(index),
+            step: step.into(),
+            site: CallSite::Tool,
+            command_id: format!("{ID}:{step}:{index}").into(),
+            attempt: 3,
+            worker: "test".to_owned(),
+            outcome: outcome.clone(),
+        };
+        let settled = Fact::IterationSettled { index, step: step.into(), outcome, handled: false };
+        self.append(loop_key(step), at_ms, vec![answered, settled]);
     }
 
     fn append_to_execution(&mut self, at_ms: i64, facts: Vec<Fact>) {

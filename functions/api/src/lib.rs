@@ -1,18 +1,23 @@
-//! What programs and people are shown of an execution.
+//! What programs and people are shown of an execution, and the HTTP API around it.
 //!
 //! # Layout
 //!
 //! * [`view`]: one execution as one JSON object.
+//! * [`waiting`]: what its open steps wait for.
 //! * [`timeline`]: all entries of an execution, and the events that they stand for, in causal order.
+//! * [`http`]: the routes, for any server that can carry them.
 //!
 //! # Invariants
 //!
-//! * Nothing here changes anything.
+//! * Nothing here changes an execution: what a request wants done becomes an input of the engine.
 //! * Memory does not grow with the number of iterations: results and events pass by, page by page.
 
 pub mod view;
+pub mod waiting;
 
 pub mod timeline;
+
+pub mod http;
 
 #[cfg(test)]
 mod fixture;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use engine_core::event::{Fact, Failure, Status, ToolFailure};
+use engine_core::event::{Entry, Fact, Failure, Status, ToolFailure};
 use engine_core::ids::{AggregateKey, EventId, ExecutionId, StepName};
 use engine_core::load::{Readers, for_each_result, load};
 use engine_core::payload::{LoopSummary, Payload};
@@ -12,6 +12,7 @@ use engine_core::state::{ExecutionState, State, StepState, Waits};
 use serde_json::{Map, Value, json};
 
 use crate::timeline::count_events;
+use crate::waiting::{Open, Wait};
 
 /// Entries read at a time: each may hold thousands of results.
 const PAGE_ENTRIES: usize = 16;
@@ -33,6 +34,8 @@ pub struct Execution {
     pub duration_ms: u64,
     /// How far its open loops are.
     pub loops: BTreeMap<StepName, LoopCount>,
+    /// What its open steps and iterations wait for.
+    pub waits: Vec<Wait>,
 }
 
 /// How far an open loop is.
@@ -77,7 +80,8 @@ impl Execution {
             _ => None,
         });
         let (result, failure) = ends.next().unwrap_or((Payload::Inline(Value::Null), None));
-        let (loops, at_ms) = open_loops(readers, &mut state, at_ms).await?;
+        let mut waits = Open::of_execution(readers, &key, &state).await?.waits;
+        let (loops, at_ms) = open_loops(readers, &mut state, at_ms, &mut waits).await?;
         Ok(Some(Self {
             execution_id: id,
             result,
@@ -86,6 +90,7 @@ impl Execution {
             duration_ms: u64::try_from(at_ms.saturating_sub(started_ms)).unwrap_or(0),
             state,
             loops,
+            waits,
         }))
     }
 
@@ -98,11 +103,12 @@ impl Execution {
     }
 }
 
-/// How far the open loops are, and the time of the newest entry.
+/// How far the open loops are, and the time of the newest entry; what they wait for goes to `waits`.
 async fn open_loops(
     readers: &Readers,
     state: &mut ExecutionState,
     mut last_ms: i64,
+    waits: &mut Vec<Wait>,
 ) -> Result<(BTreeMap<StepName, LoopCount>, i64), PortError> {
     let mut loops: BTreeMap<StepName, LoopCount> = BTreeMap::new();
     for run in state.runs.values() {
@@ -110,6 +116,9 @@ async fn open_loops(
         let tail = readers.store.tail(key).await?;
         let Some(Tail { at_ms, state: State::Loop(open), .. }) = tail else { continue };
         last_ms = last_ms.max(at_ms);
+        if !open.closed {
+            waits.extend(Open::of_loop(readers, key, &open).await?.waits);
+        }
         let count = loops.entry(run.step.clone()).or_default();
         count.total += open.collection_size;
         count.done += open.completed_count();
@@ -125,8 +134,10 @@ async fn open_loops(
 
 /// The object of an execution; none if it is unknown.
 ///
-/// `{execution_id, path, status, result, order, steps: {name: {status, result, runs}}, error?,
-/// duration_ms, events}`. For an execution whose results do not fit into memory, see [`write_view`].
+/// `{execution_id, parent_execution_id?, path, status, result, order, steps: {name: {status, result, runs,
+/// waiting?: [{for, index?, ...}]}}, error?, duration_ms, events}`. A step waits `for` a `callback`
+/// (`token`, `path`, `until`), a `time` (`until`), a `playbook` (`execution_id`) or a `retry` (`attempt`,
+/// `until`). For an execution whose results do not fit into memory, see [`write_view`].
 ///
 /// # Errors
 /// Those of the ports.
@@ -150,11 +161,12 @@ pub async fn write_view<W: Write + Send>(
     out: &mut W,
 ) -> Result<(), ViewError> {
     let state = &execution.state;
-    let head = json!({
-        "execution_id": execution.execution_id,
-        "path": state.playbook.path,
-        "status": state.status,
-    });
+    let mut head = json!({"execution_id": execution.execution_id});
+    if let Some(parent) = &state.parent {
+        head["parent_execution_id"] = json!(parent.key.execution_id());
+    }
+    head["path"] = json!(state.playbook.path);
+    head["status"] = json!(state.status);
     write_open(out, &head)?;
     out.write_all(b",\"result\":")?;
     write_payload(readers, &execution.result, out).await?;
@@ -166,7 +178,13 @@ pub async fn write_view<W: Write + Send>(
         write!(out, "{comma}{}:{{\"status\":{},\"result\":", json!(name), json!(step.status))?;
         let nothing = Payload::Inline(Value::Null);
         write_payload(readers, step.result.as_ref().unwrap_or(&nothing), out).await?;
-        write!(out, ",\"runs\":{}}}", step.runs)?;
+        write!(out, ",\"runs\":{}", step.runs)?;
+        let waits = execution.waits.iter().filter(|wait| wait.step == *name);
+        let waits: Vec<Value> = waits.map(Wait::json).collect();
+        if !waits.is_empty() {
+            write!(out, ",\"waiting\":{}", json!(waits))?;
+        }
+        out.write_all(b"}")?;
     }
     out.write_all(b"}")?;
     if let Some(failure) = &execution.failure {
@@ -274,8 +292,7 @@ pub async fn first_failure(
     let mut from = 1;
     loop {
         let entries = readers.store.entries(&summary.key, from, PAGE_ENTRIES).await?;
-        let mut facts = entries.iter().flat_map(|entry| &entry.facts);
-        if let Some(found) = facts.find_map(failed_in) {
+        if let Some(found) = entries.iter().find_map(failed_in) {
             return Ok(Some(found));
         }
         match entries.last() {
@@ -285,10 +302,23 @@ pub async fn first_failure(
     }
 }
 
-fn failed_in(fact: &Fact) -> Option<(u64, u32, ToolFailure)> {
-    let Fact::FrameAnswered { first, attempt, outcomes, retried, .. } = fact else { return None };
-    let mut failed = (*first..).zip(outcomes).filter(|(index, _)| !retried.contains(index));
-    failed.find_map(|(index, outcome)| Some((index, *attempt, outcome.error.clone()?)))
+fn failed_in(entry: &Entry) -> Option<(u64, u32, ToolFailure)> {
+    entry.facts.iter().enumerate().find_map(|(position, fact)| match fact {
+        Fact::FrameAnswered { first, attempt, outcomes, retried, .. } => {
+            let mut failed = (*first..).zip(outcomes).filter(|(index, _)| !retried.contains(index));
+            failed.find_map(|(index, outcome)| Some((index, *attempt, outcome.error.clone()?)))
+        }
+        Fact::IterationSettled { index: settled, outcome, .. } => {
+            // Its last call stands before it in the same entry.
+            let answers = entry.facts.iter().take(position).rev();
+            let mut attempts = answers.filter_map(|fact| match fact {
+                Fact::Answered { index, attempt, .. } if *index == Some(*settled) => Some(*attempt),
+                _ => None,
+            });
+            Some((*settled, attempts.next().unwrap_or(0), outcome.error.clone()?))
+        }
+        _ => None,
+    })
 }
 
 /// Milliseconds between entry and exit of each step's runs, summed up; open runs do not count.

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use engine_core::ids::ExecutionId;
 
-use crate::commands::{check, events, list, replay, resume, run, schema, status};
+use crate::commands::{answer, check, events, list, replay, resume, run, schema, serve, status};
 use crate::ending::Ending;
 use crate::place::{DEFAULT, Place};
 
 /// Runs NoETL playbooks: here in one process, with the engine that runs them on AWS Lambda.
 ///
-/// Exit codes: 0 completed, 1 failed, 2 invalid input, 130 interrupted. Set `NOETL_LOG` (such as
-/// `debug`) and `NOETL_LOG_FORMAT=json` for the program's own log on stderr.
+/// Exit codes: 0 completed, 1 failed, 2 invalid input, 3 waits for a callback, 130 interrupted. Set
+/// `NOETL_LOG` (such as `debug`) and `NOETL_LOG_FORMAT=json` for the program's own log on stderr.
 #[derive(Debug, Parser)]
 #[command(name = "noetl-lambda", version)]
 pub(crate) struct Args {
@@ -27,10 +27,12 @@ pub(crate) enum Command {
     Check(check::Args),
     Schema(schema::Args),
     Resume(resume::Args),
+    Answer(answer::Args),
     Replay(replay::Args),
     List(list::Args),
     Status(status::Args),
     Events(events::Args),
+    Serve(serve::Args),
 }
 
 impl Command {
@@ -40,10 +42,12 @@ impl Command {
             Self::Check(args) => check::run(&args),
             Self::Schema(args) => schema::run(&args),
             Self::Resume(args) => resume::run(&args),
+            Self::Answer(args) => answer::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::List(args) => list::run(&args),
             Self::Status(args) => status::run(&args),
             Self::Events(args) => events::run(&args),
+            Self::Serve(args) => serve::run(&args),
         }
     }
 }
@@ -129,11 +133,21 @@ mod tests {
             ("resume twelve",                                         false),
             ("resume -- -12",                                         false),
             ("resume 12 --store :memory:",                            true),
+            ("answer 12 t-1-2 --data {\"ok\":true} --store x.db",  true),
+            ("answer 12 t --data @in.json --credential a.json",       true),
+            ("answer 12 t --data {",                                  false),
+            ("answer 12",                                             false),
+            ("answer t 12",                                           false),
             ("replay 9223372036854775807",                            true),
             ("replay 9223372036854775808",                            false),
             ("list",                                                  true),
             ("status 12 --json",                                      true),
             ("events 12 --json",                                      true),
+            ("serve",                                                 true),
+            ("serve --port 0 --host ::1 --store :memory:",            true),
+            ("serve --host localhost --credential a.json",            true),
+            ("serve --host example.com",                              false),
+            ("serve --port 65536",                                    false),
             ("",                                                      false),
         ];
         for (line, expect) in cases {

@@ -1,5 +1,6 @@
 //! One subcommand, one file.
 
+pub(crate) mod answer;
 pub(crate) mod check;
 pub(crate) mod events;
 pub(crate) mod list;
@@ -7,6 +8,7 @@ pub(crate) mod replay;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod serve;
 pub(crate) mod status;
 
 use std::future::Future;

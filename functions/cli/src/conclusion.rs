@@ -8,6 +8,7 @@ use adapters::embedded::Embedded;
 use anyhow::Context as _;
 use api::timeline::for_each_event;
 use api::view::{Execution, first_failure, step_durations, write_view};
+use api::waiting::{Wait, Waiting, utc};
 use engine_core::event::Status;
 use engine_core::ids::{ExecutionId, StepName};
 use engine_core::load::{Readers, load};
@@ -19,8 +20,10 @@ use crate::ending::Ending;
 use crate::local::{Local, Stopped};
 use crate::place::{Place, readers};
 use crate::playbooks::Source;
-use crate::render::{Styles, error, note, number, summary};
+use crate::render::{Styles, error, note, number, printable, summary};
 
+/// Callbacks that people are told of; `status` shows all of them.
+const CALLBACKS_SHOWN: usize = 10;
 /// Iterations whose results people are shown; of more they see the counts.
 const RESULTS_SHOWN: u64 = 100;
 
@@ -36,6 +39,15 @@ pub(crate) struct Wanted<'a> {
     pub(crate) credentials: &'a [PathBuf],
     /// The playbook as the user knows it; else as it was registered.
     pub(crate) source: Option<Source>,
+}
+
+impl Wanted<'_> {
+    /// ` --credential FILE` for each of the files.
+    fn credentials(&self) -> String {
+        let credentials = self.credentials.iter();
+        let credentials = credentials.map(|file| format!(" --credential {}", file.display()));
+        credentials.collect()
+    }
 }
 
 /// Tells how a run went, and ends the process accordingly.
@@ -54,18 +66,24 @@ pub(crate) async fn conclude(
             .await
             .with_context(|| format!("events cannot be written to `{}`", path.display()))?;
     }
-    let ending = match stopped {
-        Ok(Stopped::Ended(_)) => None,
-        Ok(Stopped::Interrupted) => Some(Ending::Interrupted),
-        Err(broken) => {
-            error(&broken);
-            Some(Ending::Failed)
+    let waits = match stopped {
+        Ok(Stopped::Ended(_)) => false,
+        Ok(Stopped::Waiting(waits)) => {
+            tell_callbacks(id, &waits, &wanted);
+            true
+        }
+        stopped => {
+            let ending = stopped.map_or_else(
+                |broken| {
+                    error(&broken);
+                    Ending::Failed
+                },
+                |_| Ending::Interrupted,
+            );
+            note(format_args!("execution {id} has not ended, {}", how_to_go_on(id, &wanted)));
+            return Ok(ending);
         }
     };
-    if let Some(ending) = ending {
-        note(format_args!("execution {id} has not ended, {}", how_to_go_on(id, &wanted)));
-        return Ok(ending);
-    }
     let execution = Execution::find(&readers, id).await?;
     let execution = execution.with_context(|| format!("execution {id} is not in the store"))?;
     let mut out = BufWriter::new(io::stdout());
@@ -85,7 +103,37 @@ pub(crate) async fn conclude(
         }
     }
     out.flush()?;
-    Ok(execution.state.status.into())
+    Ok(if waits { Ending::Waiting } else { execution.state.status.into() })
+}
+
+/// Says who is waited for, and how to answer.
+fn tell_callbacks(id: ExecutionId, waits: &[Wait], wanted: &Wanted<'_>) {
+    for wait in waits.iter().take(CALLBACKS_SHOWN) {
+        note(callback(wait, wanted));
+    }
+    let more = waits.len().saturating_sub(CALLBACKS_SHOWN);
+    if more > 0 {
+        let store = wanted.place.argument();
+        note(format_args!("and for {more} more: noetl-lambda status {id}{store} --json"));
+    }
+}
+
+/// A callback that is waited for, and how to answer it.
+fn callback(wait: &Wait, wanted: &Wanted<'_>) -> String {
+    let Waiting::Callback { execution_id: id, token, until_ms } = &wait.what else {
+        return String::new();
+    };
+    let index = wait.index.map(|index| format!(", iteration {index}")).unwrap_or_default();
+    let until = until_ms.map(|until_ms| format!(" until {}", utc(until_ms))).unwrap_or_default();
+    let step = printable(wait.step.as_str());
+    let what = format!("execution {id} waits for a callback of step `{step}`{index}{until}");
+    if *wanted.place == Place::Memory {
+        return format!("{what}, and nothing is kept of it; name a `--store` to be able to answer");
+    }
+    let (store, credentials) = (wanted.place.argument(), wanted.credentials());
+    format!(
+        "{what}; answer it with: noetl-lambda answer {id} {token} --data '{{...}}'{store}{credentials}"
+    )
 }
 
 /// The command that goes on with an execution.
@@ -93,11 +141,8 @@ fn how_to_go_on(id: ExecutionId, wanted: &Wanted<'_>) -> String {
     if *wanted.place == Place::Memory {
         return "and nothing is kept of it; name a `--store` to be able to resume".to_owned();
     }
-    let credentials = wanted.credentials.iter();
-    let credentials: Vec<String> =
-        credentials.map(|file| format!(" --credential {}", file.display())).collect();
-    let store = wanted.place.argument();
-    format!("go on with `noetl-lambda resume {id}{store}{}`", credentials.concat())
+    let (store, credentials) = (wanted.place.argument(), wanted.credentials());
+    format!("go on with `noetl-lambda resume {id}{store}{credentials}`")
 }
 
 /// The text of the playbook that an execution is pinned to, if it can be read.
@@ -182,4 +227,24 @@ async fn write_events(readers: &Readers, id: ExecutionId, path: &Path) -> anyhow
     .await?;
     written?;
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_that_is_waited_for_says_how_to_answer_it() {
+        let (execution_id, token) = (ExecutionId(7), "t-9-3".to_owned());
+        let what = Waiting::Callback { execution_id, token, until_ms: Some(1_772_366_400_000) };
+        let wait = Wait { step: "approve".into(), index: Some(3), what };
+        let told = |place: &Place| {
+            let (credentials, source) = (&["a.json".into()][..], None);
+            callback(&wait, &Wanted { json: false, events: None, place, credentials, source })
+        };
+        let head = "execution 7 waits for a callback of step `approve`, iteration 3 until 2026-03-01T12:00:00Z";
+        let how = "noetl-lambda answer 7 t-9-3 --data '{...}' --store x.db --credential a.json";
+        assert_eq!(told(&Place::File("x.db".into())), format!("{head}; answer it with: {how}"));
+        assert!(told(&Place::Memory).ends_with("name a `--store` to be able to answer"));
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Ending {
     Invalid,
     /// The user stopped it.
     Interrupted,
+    /// Only somebody's answer can carry it on.
+    Waiting,
 }
 
 impl Ending {
@@ -26,6 +28,7 @@ impl Ending {
             Self::Completed => 0,
             Self::Failed => 1,
             Self::Invalid => 2,
+            Self::Waiting => 3,
             Self::Interrupted => 130,
         }
     }
@@ -91,8 +94,9 @@ mod tests {
 
     #[test]
     fn every_ending_has_its_exit_code() {
-        let endings = [Ending::Completed, Ending::Failed, Ending::Invalid, Ending::Interrupted];
-        assert_eq!(endings.map(Ending::code), [0, 1, 2, 130]);
+        #[rustfmt::skip]
+        let endings = [Ending::Completed, Ending::Failed, Ending::Invalid, Ending::Waiting, Ending::Interrupted];
+        assert_eq!(endings.map(Ending::code), [0, 1, 2, 3, 130]);
     }
 
     #[test]

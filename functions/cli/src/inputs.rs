@@ -4,6 +4,7 @@ use std::fs;
 use std::str::FromStr;
 
 use anyhow::{Context as _, anyhow, bail};
+use engine_core::limits::CALLBACK_BYTES_MAX;
 use serde_json::{Map, Value};
 
 /// `--set a.b=value`: one input, at a dotted path.
@@ -47,6 +48,54 @@ impl FromStr for Given {
             return Ok(Self::File(path.to_owned()));
         }
         object(text).map(Self::Json).map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// `--data`: any JSON, or a file of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Data {
+    /// A value.
+    Json(Value),
+    /// `@path`
+    File(String),
+}
+
+impl FromStr for Data {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix('@') {
+            Some(path) => Ok(Self::File(path.to_owned())),
+            None => serde_json::from_str(text)
+                .map(Self::Json)
+                .map_err(|error| format!("not JSON: {error}; quote texts twice, as in '\"yes\"'")),
+        }
+    }
+}
+
+impl Data {
+    /// The value.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds no JSON, or if there is too much of it.
+    pub(crate) fn read(&self) -> anyhow::Result<Value> {
+        let value = match self {
+            Self::Json(value) => value.clone(),
+            Self::File(path) => {
+                let text = fs::read_to_string(path)
+                    .with_context(|| format!("data file `{path}` cannot be read"))?;
+                serde_json::from_str(&text)
+                    .with_context(|| format!("data file `{path}` is not JSON"))?
+            }
+        };
+        let bytes = value.to_string().len();
+        if bytes > CALLBACK_BYTES_MAX {
+            bail!(
+                "the data has {bytes} bytes, a callback may bring {CALLBACK_BYTES_MAX}; \
+                 store it elsewhere and answer with its place"
+            );
+        }
+        Ok(value)
     }
 }
 
@@ -151,6 +200,22 @@ mod tests {
         for text in ["[1]", "3", "{", ""] {
             assert!(text.parse::<Given>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn data_is_any_json_up_to_a_limit() {
+        let read = |text: &str| text.parse::<Data>().unwrap().read();
+        assert_eq!(read("[1]").unwrap(), json!([1]));
+        assert_eq!(read("\"yes\"").unwrap(), json!("yes"));
+        assert!("yes".parse::<Data>().is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in.json");
+        let given = format!("@{}", path.display());
+        assert!(read(&given).unwrap_err().to_string().contains("cannot be read"));
+        fs::write(&path, "{").unwrap();
+        assert!(read(&given).unwrap_err().to_string().contains("is not JSON"));
+        fs::write(&path, json!("x".repeat(CALLBACK_BYTES_MAX)).to_string()).unwrap();
+        assert!(read(&given).unwrap_err().to_string().contains("a callback may bring 262144"));
     }
 
     #[test]

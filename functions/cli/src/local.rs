@@ -7,6 +7,7 @@
 
 mod interrupts;
 mod pumps;
+mod serving;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,15 +18,21 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use adapters::embedded::Embedded;
+use adapters::embedded::queue::Counters;
 use adapters::embedded::secrets::FileSecrets;
 use adapters::ids::SnowflakeIds;
 use anyhow::anyhow;
-use engine_core::driver::Driver;
-use engine_core::event::{Envelope, Input, Start, Status};
-use engine_core::ids::{AggregateKey, ExecutionId, InputId};
+use api::waiting::Wait as OpenWait;
+use engine_core::driver::{Delivery, Driver};
+use engine_core::event::{Envelope, IgnoreReason, Input, Start, Status};
+use engine_core::ids::{AggregateKey, EventId, ExecutionId, InputId};
 use engine_core::load::Readers;
+use engine_core::payload::Payload;
 use engine_core::playbook::{Playbook, PlaybookRef};
-use engine_core::ports::{Catalog as _, EventQueue as _, IdGenerator as _, PortError, Ports};
+use engine_core::ports::{
+    Catalog as _, EventQueue as _, IdGenerator as _, PortError, Ports, Secrets, StateStore as _,
+};
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 use worker::execute::Workbench;
@@ -60,10 +67,12 @@ pub(crate) struct Local {
 }
 
 /// Why the pumps stand still.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Stopped {
     /// The execution has ended.
     Ended(Status),
+    /// Only these callbacks can carry it on, and nobody can call back here.
+    Waiting(Vec<OpenWait>),
     /// The user wants no more.
     Interrupted,
 }
@@ -87,10 +96,19 @@ impl Local {
         tools: &ToolArgs,
         watch: Arc<dyn Watch>,
     ) -> anyhow::Result<Self> {
-        let mut secrets = FileSecrets::default();
-        for file in &tools.credentials {
-            secrets.add_file(file).map_err(invalid)?;
-        }
+        Self::with_secrets(embedded, tools, watch, Arc::new(tools.secrets()?))
+    }
+
+    /// As [`Local::new`], with credentials from elsewhere.
+    ///
+    /// # Errors
+    /// Invalid input: an environment variable that is not set.
+    pub(crate) fn with_secrets(
+        embedded: Embedded,
+        tools: &ToolArgs,
+        watch: Arc<dyn Watch>,
+        secrets: Arc<dyn Secrets>,
+    ) -> anyhow::Result<Self> {
         let cores = available_parallelism().map_or(1, NonZero::get);
         let interpreters = tools.workers.map_or(cores, usize::from);
         let env = tools.environment()?;
@@ -105,7 +123,7 @@ impl Local {
             .with_tool(Arc::new(Wait::CALLBACK))
             .with_tool(Arc::new(Http::new(policy)))
             .with_tool(Arc::new(python))
-            .with_secrets(Arc::new(secrets))
+            .with_secrets(secrets)
             .with_env(env);
         let ids = SnowflakeIds::new(ports.clock.clone());
         let driver = Driver::new(ports);
@@ -133,7 +151,33 @@ impl Local {
         Ok(self.driver.resume(id).await?)
     }
 
-    /// Runs until the execution ends or the user interrupts.
+    /// Tells the step that gave out `token` what it waits for; why it counted for nothing, if it did.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub(crate) async fn answer(
+        &self,
+        id: ExecutionId,
+        token: &str,
+        data: Value,
+    ) -> anyhow::Result<Option<IgnoreReason>> {
+        let mut to = AggregateKey::Execution(id);
+        if let Some(asked) = loop_of(token) {
+            let mut aggregates = self.embedded.store.aggregates(id).await?.into_iter();
+            let found = aggregates.find(|key| match key {
+                AggregateKey::Loop { event_id, .. } => *event_id == asked,
+                AggregateKey::Execution(_) => false,
+            });
+            to = found.unwrap_or(to);
+        }
+        let input_id = InputId(format!("{to}:callback:{token}"));
+        let input = Input::Callback { token: token.to_owned(), data: Payload::Inline(data) };
+        let envelope = Envelope { id: input_id, to, input };
+        let handled = self.driver.handle(&[Delivery { envelope, receive_count: 1 }]).await?;
+        Ok(handled.ignored.first().map(|(_, reason)| *reason))
+    }
+
+    /// Runs until the execution ends, only callbacks can carry it on, or the user interrupts.
     ///
     /// # Errors
     /// If the store or a queue fails for good; what is committed stays, and can be resumed.
@@ -188,22 +232,47 @@ impl Local {
 
     /// Returns when no call runs and every answer is committed.
     async fn drained(&self) {
-        let commands = &self.embedded.commands;
-        loop {
-            let calls = commands
-                .kinds()
-                .into_iter()
-                .any(|kind| commands.queue(&kind).counters().in_flight > 0);
-            let events = self.embedded.events.queue().counters();
-            if !calls && events.in_flight == 0 && events.visible == 0 {
-                return;
-            }
+        while !self.stands_still(|calls| calls.in_flight == 0) {
             sleep(GRACE_LOOK).await;
         }
     }
+
+    /// Whether nothing happens before a time comes.
+    fn is_idle(&self) -> bool {
+        self.stands_still(|calls| calls.in_flight == 0 && calls.visible == 0)
+    }
+
+    /// Whether every answer is committed, and the calls of every kind of tool are as asked.
+    fn stands_still(&self, calls_do: impl Fn(Counters) -> bool) -> bool {
+        let commands = &self.embedded.commands;
+        let calls_do =
+            commands.kinds().into_iter().all(|kind| calls_do(commands.queue(&kind).counters()));
+        let events = self.embedded.events.queue().counters();
+        calls_do && events.in_flight == 0 && events.visible == 0
+    }
+}
+
+/// The loop instance that a token belongs to: `{token}-{event id}-{index}`.
+fn loop_of(token: &str) -> Option<EventId> {
+    let mut parts = token.rsplitn(3, '-');
+    let (index, event_id, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_index = index.parse::<u64>().is_ok() && !rest.is_empty();
+    event_id.parse().ok().filter(|_| is_index)
 }
 
 impl ToolArgs {
+    /// The credentials of the files that the user names.
+    ///
+    /// # Errors
+    /// Invalid input: a file that cannot be used.
+    pub(crate) fn secrets(&self) -> anyhow::Result<FileSecrets> {
+        let mut secrets = FileSecrets::default();
+        for file in &self.credentials {
+            secrets.add_file(file).map_err(invalid)?;
+        }
+        Ok(secrets)
+    }
+
     /// The variables that templates may read.
     fn environment(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let read = |name: &String| match std::env::var(name) {
@@ -211,5 +280,27 @@ impl ToolArgs {
             Err(error) => Err(invalid(anyhow!("`--env {name}`: {error}"))),
         };
         self.env.iter().map(read).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_the_loop_that_gave_it_out() {
+        #[rustfmt::skip]
+        let cases = [
+            ("9f3a",          None),
+            ("9f3a-17",       None),
+            ("9f3a-17-x",     None),
+            ("9f3a-x-3",      None),
+            ("-17-3",         None),
+            ("9f3a-17-3",     Some(EventId(17))),
+            ("9-f-3a-17-3",   Some(EventId(17))),
+        ];
+        for (token, expect) in cases {
+            assert_eq!(loop_of(token), expect, "{token}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! * `args`: what can be asked for. `commands`: one subcommand, one file.
 //! * `inputs`, `playbooks`, `place`: what a command is given: values, texts, a store.
-//! * `local`: the single-process runner: queues, pumps, driver, tools.
+//! * `local`: the single-process runner: queues, pumps, driver, tools. `serve`: what the HTTP API needs.
 //! * `render`: what people see. `ending`: what programs see, the exit code.
 //! * `logs`: diagnostics of the program itself.
 
@@ -16,6 +16,7 @@ mod place;
 mod playbooks;
 
 mod local;
+mod serve;
 
 mod conclusion;
 mod ending;

@@ -8,6 +8,7 @@ pub(crate) mod table;
 
 use std::io::Write as _;
 
+use api::waiting::{Waiting, utc};
 use console::Style;
 
 /// The styles of one stream: none when it is no terminal or the user wants none.
@@ -90,6 +91,21 @@ pub(crate) fn number(number: u64) -> String {
     text
 }
 
+/// What a step waits for.
+pub(crate) fn waiting(what: &Waiting) -> String {
+    match what {
+        Waiting::Callback { until_ms: None, .. } => "waits for a callback".to_owned(),
+        Waiting::Callback { until_ms: Some(until_ms), .. } => {
+            format!("waits for a callback until {}", utc(*until_ms))
+        }
+        Waiting::Time { until_ms } => format!("waits until {}", utc(*until_ms)),
+        Waiting::Playbook { execution_id } => format!("runs execution {execution_id}"),
+        Waiting::Retry { attempt, until_ms } => {
+            format!("attempt {attempt} not before {}", utc(*until_ms))
+        }
+    }
+}
+
 /// A text without the control characters that would move a terminal's cursor or change its colors.
 ///
 /// Names and messages may come from servers and scripts that nobody trusts.
@@ -111,6 +127,8 @@ pub(crate) fn one_line(text: &str, chars: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use engine_core::ids::ExecutionId;
+
     use super::*;
 
     #[test]
@@ -124,6 +142,22 @@ mod tests {
             assert_eq!(duration(ms), expect);
         }
         assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1 000", "1 234 567"]);
+    }
+
+    #[test]
+    fn waiting_says_for_whom_and_how_long() {
+        let (execution_id, token, until_ms) = (ExecutionId(7), String::new(), 1_772_366_400_000);
+        #[rustfmt::skip]
+        let cases = [
+            (Waiting::Callback { execution_id, token: token.clone(), until_ms: None }, "waits for a callback"),
+            (Waiting::Callback { execution_id, token, until_ms: Some(until_ms) }, "waits for a callback until 2026-03-01T12:00:00Z"),
+            (Waiting::Time { until_ms },              "waits until 2026-03-01T12:00:00Z"),
+            (Waiting::Playbook { execution_id },      "runs execution 7"),
+            (Waiting::Retry { attempt: 2, until_ms }, "attempt 2 not before 2026-03-01T12:00:00Z"),
+        ];
+        for (what, expect) in cases {
+            assert_eq!(waiting(&what), expect);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Values that are only named: what asks for them, and what does not.
 
 use super::*;
+use crate::payload::{List, Pages, Part};
 
 fn loop_summary() -> Payload {
     let key = crate::ids::AggregateKey::Execution(ExecutionId(7));
@@ -198,4 +199,86 @@ fn the_keys_of_a_workload_elsewhere_need_it() {
     context.push_keys(&stored("workload"));
     assert_eq!(evaluate("{{ city }}", &context), Ok(json!("Bern")));
     assert!(undefined(evaluate("{{ citi }}", &context)).contains("did you mean `city`"));
+}
+
+fn collected() -> Payload {
+    let parts = vec![Part::Item(Payload::Inline(json!(1))), Part::Items(stored("rest"))];
+    Payload::List(List { parts })
+}
+
+fn pages(envelope: bool) -> Payload {
+    let pages = Pages { last: stored("last"), items: collected(), count: 2, envelope };
+    Payload::Pages(Box::new(pages))
+}
+
+/// `items` is a collected list, `told` the last page with it, `data` the same as an envelope.
+fn collecting(loaded: Loaded) -> Context {
+    let mut context = Context::new(Arc::new(loaded));
+    context.set_result("items", &collected());
+    context.set_result("told", &pages(false));
+    context.set_response("data", &pages(true));
+    context.push_names(&[("variable".to_owned(), collected())].into());
+    context
+}
+
+#[test]
+fn collected_items_are_asked_for_and_travel_by_name() {
+    let context = collecting(Loaded::default());
+    for (text, needed) in [
+        ("{{ items | length }}", collected()),
+        ("{{ items[0] }}", collected()),
+        ("{{ variable | join(',') }}", collected()),
+        ("{% for item in items %}{{ item }}{% endfor %}", collected()),
+        ("{{ told.id }}", pages(false)),
+        ("{{ told._all_collected_items | length }}", pages(false)),
+        ("{{ data.meta.iterations }}", pages(true)),
+    ] {
+        assert_eq!(evaluate(text, &context), Err(needs(&[needed])), "{text}");
+    }
+    for (text, expect) in [
+        ("{{ items }}", collected()),
+        ("{{ items.data }}", collected()),
+        ("{{ items.result }}", collected()),
+        ("{{ variable }}", collected()),
+        ("{{ told }}", pages(false)),
+        ("{{ told._all_collected_items }}", collected()),
+        ("{{ data }}", pages(true)),
+        ("{{ data.data }}", collected()),
+        ("{{ data['_all_collected_items'] }}", collected()),
+    ] {
+        assert_eq!(evaluate_payload(text, &context), Ok(expect), "{text}");
+    }
+    assert_eq!(evaluate_payload("{{ told.data }}", &context), Err(needs(&[pages(false)])));
+}
+
+#[test]
+fn collected_items_that_are_loaded_are_lists() {
+    let mut loaded = Loaded::default();
+    let list = json!([1, {"id": 2}, 3]);
+    loaded.insert(&collected(), &list);
+    let pagination = json!({"pages_collected": 2, "all_items": list});
+    let told = json!({"id": "p2", "data": {"rows": [3]}, "_pagination": pagination,
+        "_all_collected_items": list});
+    loaded.insert(&pages(false), &told);
+    let envelope = json!({"data": list, "meta": {"iterations": 2}, "_all_collected_items": list});
+    loaded.insert(&pages(true), &envelope);
+    let context = collecting(loaded);
+    for (text, expect) in [
+        ("{{ items | length }} {{ items.data | length }} {{ items.result[0] }}", json!("3 3 1")),
+        ("{{ items[1].id }}", json!(2)),
+        ("{{ items | map('string') | list | length }}", json!(3)),
+        ("{% for item in items %}{{ loop.index }}{% endfor %}", json!("123")),
+        ("{{ variable[1:] }}", json!([{"id": 2}, 3])),
+        ("{{ told.data.rows }}", json!([3])),
+        ("{{ told.result.id }}", json!("p2")),
+        ("{{ told._pagination.pages_collected }}", json!(2)),
+        ("{{ told._all_collected_items | length }}", json!(3)),
+        (
+            "{{ data.data | length }} {{ data[\"data\"][0] }} {{ data.meta.iterations }}",
+            json!("3 1 2"),
+        ),
+        ("{{ data.data }}", list.clone()),
+    ] {
+        assert_eq!(evaluate(text, &context), Ok(expect), "{text}");
+    }
 }

@@ -167,7 +167,7 @@ fn a_call_that_cannot_work_says_why() {
         ("playbook", json!({"path": "child", "payload": [1]}), "a map was expected"),
         ("playbook", json!({"path": "child", "args": {"x": big}}), "pass less"),
         ("playbook", json!({"path": "{{ nowhere }}"}), "`path` of the playbook call in `start`"),
-        ("wait", json!({}), "one of `seconds`, `duration` and `until`"),
+        ("wait", json!({}), "one of `seconds` and `until`"),
         ("wait", json!({"seconds": 1, "until": "2030-01-01"}), "one of `seconds`"),
         ("wait", json!({"until": "soon"}), "Unix seconds was expected"),
         ("wait", json!({"seconds": "20000h"}), "longer than 365 days"),
@@ -196,7 +196,7 @@ fn timers_ring_as_late_as_a_queue_can_hold_them() {
     let longest = i64::try_from(RETRY_DELAY_MS_MAX).unwrap();
     let day = i64::try_from(CALLBACK_MS_DEFAULT).unwrap();
     assert_eq!(timer("wait", json!({"seconds": 2})), (2_000, 2_000, None));
-    assert_eq!(timer("wait", json!({"duration": "{{ n }}h"})), (longest, 10_800_000, None));
+    assert_eq!(timer("wait", json!({"seconds": "{{ n }}h"})), (longest, 10_800_000, None));
     let until = (AT_MS + 5_000) / 1_000;
     let (_, until_ms, _) = timer("wait", json!({"until": until}));
     assert_eq!(until_ms, 5_000);

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use engine_core::state::Unit;
+
 use super::*;
 use crate::fixture::{ID, NoPayloads, World, failure};
 
@@ -176,4 +178,49 @@ async fn durations_are_summed_over_the_runs_of_a_step() {
     world.enter(1_030, "open");
     let durations = step_durations(&readers(world), ID).await.unwrap();
     assert_eq!(durations, BTreeMap::from([("start".into(), 15)]));
+}
+
+#[tokio::test]
+async fn a_child_names_its_parent_and_a_waiting_step_its_reason() {
+    let child = ExecutionId(77);
+    let mut world = World::default();
+    world.begin(1_000);
+    world.begin_child(1_001, child);
+    let unit = Unit { token: Some("t".to_owned()), ..Unit::default() };
+    world.issue((1_002, child), "approve", "callback", (1, 0), Some(unit));
+    let seen = execution_view(&readers(world), child).await.unwrap().unwrap();
+    let expect = json!({
+        "execution_id": "77",
+        "parent_execution_id": "7000000000000000001",
+        "path": "examples/world",
+        "status": "RUNNING",
+        "result": null,
+        "order": [],
+        "steps": {"approve": {"status": "RUNNING", "result": null, "runs": 0, "waiting": [
+            {"for": "callback", "token": "t", "path": "/api/executions/77/callbacks/t", "until": null},
+        ]}},
+        "duration_ms": 1,
+        "events": 3,
+    });
+    assert_eq!(seen, expect);
+}
+
+#[tokio::test]
+async fn the_first_failed_iteration_of_several_calls_is_found_with_its_last_attempt() {
+    let mut world = World::default();
+    world.begin(1_000);
+    world.ask_for_loop(1_000, "each", 1);
+    world.run_loop(1_001, "each", 0);
+    world.issue_iteration(1_002, "each", 0, &Unit::default());
+    world.settle(1_003, "each", 0, failure("ValueError", "bad"));
+    world.close_loop(1_004, "each");
+    world.hear_loop(1_004, "each");
+    let readers = readers(world);
+    let execution = Execution::find(&readers, ID).await.unwrap().unwrap();
+    let Some(Payload::Loop(summary)) = &execution.state.steps[&StepName::from("each")].result
+    else {
+        panic!("a loop leaves its aggregate")
+    };
+    let found = first_failure(&readers, summary).await.unwrap();
+    assert_eq!(found, Some((0, 3, failure("ValueError", "bad"))));
 }

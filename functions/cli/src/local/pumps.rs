@@ -1,26 +1,29 @@
 //! What carries messages from the queues to the driver and to the tools.
 
+mod all;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::embedded::queue::{DeadLetter, Delivery as Received, Queue};
 use anyhow::{Context as _, anyhow};
+use api::waiting::{only_callbacks, open_tree};
 use engine_core::command::Command;
 use engine_core::driver::{Delivery, DriverError};
-use engine_core::event::{Envelope, Input, Status};
+use engine_core::event::{Envelope, Input};
 use engine_core::ids::{AggregateKey, ExecutionId, InputId};
 use engine_core::limits::BATCH_INPUTS_MAX;
-use engine_core::ports::{EventQueue as _, PortError, PortErrorKind, StateStore as _};
-use engine_core::state::{State, Waits};
+use engine_core::ports::{EventQueue as _, PortError, PortErrorKind};
 use event_handler::handler::handle_group;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 use worker::handler;
 
 use super::{Local, Stopped};
+use crate::place::readers;
 
 /// Batches of events that are folded at a time; each is of another aggregate.
 const EVENT_PUMPS: usize = 4;
@@ -34,12 +37,19 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const BACKOFF_MS: i64 = 100;
 const BACKOFF_MS_MAX: i64 = 5_000;
 
-type Ended = watch::Sender<Option<Status>>;
+/// What all tasks of a run share.
+struct Shared {
+    local: Arc<Local>,
+    id: ExecutionId,
+    stopped: watch::Sender<Option<Stopped>>,
+    /// Told when something was deleted from a queue.
+    settled: Arc<Notify>,
+}
 
 /// All tasks of a run.
 pub(super) struct Pumps {
     tasks: JoinSet<anyhow::Result<()>>,
-    ended: watch::Receiver<Option<Status>>,
+    stopped: watch::Receiver<Option<Stopped>>,
     stop: watch::Sender<bool>,
 }
 
@@ -47,20 +57,20 @@ impl Pumps {
     /// Begins to pump for one execution, whose playbook has tools of these kinds.
     pub(super) fn spawn(local: &Arc<Local>, id: ExecutionId, kinds: &BTreeSet<String>) -> Self {
         let mut tasks = JoinSet::new();
-        let (end, ended) = watch::channel(None);
+        let (stopped, when_stopped) = watch::channel(None);
         let (stop, stopping) = watch::channel(false);
+        let shared =
+            Arc::new(Shared { local: local.clone(), id, stopped, settled: Arc::default() });
         for _ in 0..EVENT_PUMPS {
-            tasks.spawn(pump_events(local.clone(), id, end.clone()));
+            tasks.spawn(pump_events(shared.clone()));
+        }
+        if kinds.contains("callback") {
+            tasks.spawn(watch_callbacks(shared.clone()));
         }
         for kind in kinds {
-            let pumps = match kind.as_str() {
-                "http" => HTTP_PUMPS,
-                "noop" => NOOP_PUMPS,
-                "python" => local.interpreters,
-                _ => OTHER_PUMPS,
-            };
-            for _ in 0..pumps {
-                tasks.spawn(pump_commands(local.clone(), kind.clone(), stopping.clone()));
+            for _ in 0..pumps_of(local, kind) {
+                let (local, settled) = (local.clone(), shared.settled.clone());
+                tasks.spawn(pump_commands(local, settled, kind.clone(), stopping.clone()));
             }
             let (local, kind) = (local.clone(), kind.clone());
             tasks.spawn(async move {
@@ -76,7 +86,7 @@ impl Pumps {
                 .map_or(Ok(()), |letter| Err(dead(&format!("input `{}`", letter.body.id), &letter)))
         });
         tasks.spawn(sweep(local.clone(), id));
-        Self { tasks, ended, stop }
+        Self { tasks, stopped: when_stopped, stop }
     }
 
     /// Lets running calls finish and begins no others.
@@ -89,16 +99,16 @@ impl Pumps {
         self.tasks.shutdown().await;
     }
 
-    /// Returns when the execution has ended.
+    /// Returns when the execution has ended, or nothing but callbacks can carry it on.
     ///
     /// # Errors
     /// If a pump breaks.
     pub(super) async fn run(&mut self) -> anyhow::Result<Stopped> {
         loop {
             tokio::select! {
-                Ok(ended) = self.ended.wait_for(Option::is_some) => {
-                    if let Some(status) = *ended {
-                        return Ok(Stopped::Ended(status));
+                Ok(stopped) = self.stopped.wait_for(Option::is_some) => {
+                    if let Some(stopped) = &*stopped {
+                        return Ok(stopped.clone());
                     }
                 }
                 Some(done) = self.tasks.join_next() => {
@@ -109,9 +119,20 @@ impl Pumps {
     }
 }
 
+/// How many calls of a kind of tool may run at a time.
+fn pumps_of(local: &Local, kind: &str) -> usize {
+    match kind {
+        "http" => HTTP_PUMPS,
+        "noop" => NOOP_PUMPS,
+        "python" => local.interpreters,
+        _ => OTHER_PUMPS,
+    }
+}
+
 /// Folds batches of events until the queue closes.
-async fn pump_events(local: Arc<Local>, id: ExecutionId, ended: Ended) -> anyhow::Result<()> {
-    let execution = AggregateKey::Execution(id);
+async fn pump_events(shared: Arc<Shared>) -> anyhow::Result<()> {
+    let local = &shared.local;
+    let execution = AggregateKey::Execution(shared.id);
     let queue = local.embedded.events.queue();
     loop {
         let received = queue.receive_group(BATCH_INPUTS_MAX).await;
@@ -121,8 +142,9 @@ async fn pump_events(local: Arc<Local>, id: ExecutionId, ended: Ended) -> anyhow
         match handle_group(&local.driver, &deliveries).await {
             Ok(handled) => {
                 queue.delete(received.iter().map(|one| one.receipt));
-                if handled.ended.is_some() && key == execution {
-                    ended.send_replace(handled.ended);
+                shared.settled.notify_one();
+                if let Some(status) = handled.ended.filter(|_| key == execution) {
+                    shared.stopped.send_replace(Some(Stopped::Ended(status)));
                 }
             }
             Err(error) if is_final(&error) => {
@@ -184,6 +206,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Runs commands of one kind until the queue closes or the user interrupts.
 async fn pump_commands(
     local: Arc<Local>,
+    settled: Arc<Notify>,
     kind: String,
     mut stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -198,10 +221,29 @@ async fn pump_commands(
         match handler::handle(&local.bench, &one.body, &*local.embedded.events).await {
             Ok(()) => {
                 queue.delete([one.receipt]);
+                settled.notify_one();
                 debug!(command.id = %one.body.id, step.name = %one.body.step, "command answered");
             }
             Err(error) => queue.release(one.receipt, backoff_ms(one.receive_count), &chain(&error)),
         }
+    }
+}
+
+/// Ends the run when only people can carry it on: nobody can call back here.
+async fn watch_callbacks(shared: Arc<Shared>) -> anyhow::Result<()> {
+    let Shared { local, id, .. } = &*shared;
+    let readers = readers(&local.embedded);
+    loop {
+        if local.is_idle() {
+            let waits = only_callbacks(&readers, *id).await;
+            let waits = waits.context("it is not known what the execution waits for")?;
+            // A time may have come while the states were read.
+            if !waits.is_empty() && local.is_idle() {
+                shared.stopped.send_replace(Some(Stopped::Waiting(waits)));
+                return Ok(());
+            }
+        }
+        shared.settled.notified().await;
     }
 }
 
@@ -215,21 +257,17 @@ async fn sweep(local: Arc<Local>, id: ExecutionId) -> anyhow::Result<()> {
     }
 }
 
-/// Tells the execution and its open loops that time has passed.
+/// Tells the execution, its open loops and its children that time has passed.
 async fn tick(local: &Local, id: ExecutionId) -> Result<(), PortError> {
-    let execution = AggregateKey::Execution(id);
-    let tail = local.embedded.store.tail(&execution).await?;
-    let mut keys = vec![execution];
-    if let Some(State::Execution(state)) = tail.map(|tail| tail.state) {
-        keys.extend(state.runs.into_values().filter_map(|run| match run.waits {
-            Waits::Loop { key, .. } => Some(key),
-            _ => None,
-        }));
-    }
+    let tree = open_tree(&readers(&local.embedded), id).await?;
     let now_ms = local.embedded.clock.now_ms();
-    let ticks: Vec<Envelope> = keys
+    let ticks: Vec<Envelope> = tree
         .into_iter()
-        .map(|to| Envelope { id: InputId(format!("{to}:tick:{now_ms}")), to, input: Input::Tick })
+        .map(|(to, _)| Envelope {
+            id: InputId(format!("{to}:tick:{now_ms}")),
+            to,
+            input: Input::Tick,
+        })
         .collect();
     local.embedded.events.send(&ticks).await
 }
@@ -240,7 +278,102 @@ fn dead<T>(what: &str, letter: &DeadLetter<T>) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use adapters::embedded::Embedded;
+    use api::waiting::Waiting;
+    use engine_core::command::CallSite;
+    use engine_core::event::{Entry, Fact};
+    use engine_core::ids::EventId;
+    use engine_core::payload::Payload;
+    use engine_core::playbook::PlaybookRef;
+    use engine_core::ports::StateStore as _;
+    use engine_core::state::{ExecutionState, State, Unit};
+    use serde_json::Value;
+
     use super::*;
+    use crate::args::ToolArgs;
+    use crate::local::Silent;
+    use crate::place::Place;
+
+    const ID: ExecutionId = ExecutionId(7);
+
+    /// A store in which an execution waits for two callbacks.
+    async fn asking() -> Embedded {
+        let nothing = Payload::Inline(Value::Null);
+        let playbook = PlaybookRef { path: "tests/asks".to_owned(), hash: "0".repeat(64) };
+        let (key, entry, workload) = (AggregateKey::Execution(ID), "a".into(), nothing.clone());
+        let begun = Fact::Started {
+            playbook: playbook.clone(),
+            entry,
+            workload,
+            vars: BTreeMap::new(),
+            parent: None,
+        };
+        let mut facts = vec![begun];
+        for (run, step) in [(EventId(1), "a"), (EventId(2), "b")] {
+            let args = BTreeMap::new();
+            facts.push(Fact::StepEntered { step: step.into(), run, cause: None, args });
+            let command = Command {
+                id: format!("{ID}:{step}:{run}").into(),
+                attempt: 1,
+                reply_to: key.clone(),
+                playbook: playbook.clone(),
+                step: step.into(),
+                tool_kind: "callback".to_owned(),
+                frame: None,
+                site: CallSite::Tool,
+                overrides: None,
+                unit: None,
+                vars: None,
+                scope: nothing.clone(),
+                not_before_ms: 0,
+                timeout_ms: 1_000,
+            };
+            let unit = Some(Box::new(Unit { token: Some(step.to_owned()), ..Unit::default() }));
+            facts.push(Fact::CommandIssued { run, command: Box::new(command), unit });
+        }
+        let state = ExecutionState::begin(&playbook, nothing, BTreeMap::new());
+        let state = State::Execution(Box::new(state));
+        let (event_id, inputs) = (EventId(1), Vec::new());
+        let mut entry = Entry { key, seq: 1, at_ms: 0, event_id, inputs, facts, state };
+        entry.state = State::advance(None, &entry).unwrap();
+        let embedded = Place::Memory.open().unwrap();
+        embedded.store.commit(&entry).await.unwrap();
+        embedded
+    }
+
+    fn local(embedded: Embedded) -> Arc<Local> {
+        let (credentials, env, python) = (Vec::new(), Vec::new(), "python3".into());
+        let tools = ToolArgs { credentials, workers: Some(1), python, env, guard: false };
+        Arc::new(Local::new(embedded, &tools, Arc::new(Silent)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_run_that_only_callbacks_can_carry_on_stops_and_names_them() {
+        let local = local(asking().await);
+        let mut pumps = Pumps::spawn(&local, ID, &BTreeSet::from(["callback".to_owned()]));
+        let stopped = pumps.run().await.unwrap();
+        local.embedded.close();
+        pumps.end().await;
+        let Stopped::Waiting(waits) = stopped else { panic!("{stopped:?}") };
+        let told: Vec<_> = waits.iter().map(|wait| (wait.step.as_str(), &wait.what)).collect();
+        let callback = |token: &str| Waiting::Callback {
+            execution_id: ID,
+            token: token.to_owned(),
+            until_ms: None,
+        };
+        assert_eq!(told, [("a", &callback("a")), ("b", &callback("b"))]);
+    }
+
+    #[tokio::test]
+    async fn ticks_reach_every_open_aggregate() {
+        let local = local(asking().await);
+        tick(&local, ID).await.unwrap();
+        let received = local.embedded.events.queue().receive_group(1).await;
+        assert_eq!(received[0].body.to, AggregateKey::Execution(ID));
+        assert_eq!(received[0].body.input, Input::Tick);
+    }
 
     #[test]
     fn failed_batches_wait_longer_each_time_up_to_a_limit() {

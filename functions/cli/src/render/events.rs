@@ -1,10 +1,11 @@
 //! Events as lines.
 
+use api::waiting::utc;
 use console::pad_str;
 use engine_core::project::Event;
 use serde_json::Value;
 
-use super::{Styles, one_line, printable};
+use super::{Styles, duration, one_line, printable};
 
 /// Characters of what an event carries.
 const TEXT_CHARS: usize = 90;
@@ -18,6 +19,7 @@ pub(crate) fn line(event: &Event, started_ms: i64, styles: &Styles) -> String {
     let style = match event.status {
         "FAILED" => &styles.bad,
         "COMPLETED" => &styles.good,
+        "SKIPPED" => &styles.faint,
         _ => &styles.strong,
     };
     let kind = pad_str(event.event_type, TYPE_COLUMNS, console::Alignment::Left, None);
@@ -30,7 +32,7 @@ pub(crate) fn line(event: &Event, started_ms: i64, styles: &Styles) -> String {
     line
 }
 
-/// The step, with the iteration, the tool and the attempt if it is not the first.
+/// The step, with the iteration, the tool, the attempt if it is not the first, and what it is about.
 fn place(event: &Event) -> String {
     let name = printable(&event.node_name);
     let index = event.current_index.map(|index| format!("[{index}]")).unwrap_or_default();
@@ -39,7 +41,28 @@ fn place(event: &Event) -> String {
         Some(attempt) if attempt > 1 => format!(" attempt {attempt}"),
         _ => String::new(),
     };
-    format!("{name}{index}{kind}{attempt}")
+    format!("{name}{index}{kind}{attempt}{}", about(&event.meta))
+}
+
+/// Which of the step's calls it is, and what it waits for.
+fn about(meta: &Value) -> String {
+    let number = |key: &str| meta.get(key).and_then(Value::as_i64);
+    let text = |value: &Value| printable(value.as_str().unwrap_or_default());
+    let site = meta.get("site").map(|site| match site.get("task") {
+        Some(task) => format!(" task {task}"),
+        None if site.get("named").is_some() => " task of a rule".to_owned(),
+        None => " save".to_owned(),
+    });
+    let parts = [
+        site,
+        number("page").map(|page| format!(" page {page}")),
+        meta.get("callback").map(|callback| format!(" token {}", text(&callback["token"]))),
+        number("until_ms").map(|until_ms| format!(" waits until {}", utc(until_ms))),
+        meta.get("child_execution_id").map(|child| format!(" execution {}", text(child))),
+        meta.get("parent_execution_id").map(|parent| format!(" called by {}", text(parent))),
+        number("retry_delay_ms").map(|ms| format!(" in {}", duration(ms.unsigned_abs()))),
+    ];
+    parts.into_iter().flatten().collect()
 }
 
 fn error(result: &Value) -> Option<String> {
@@ -88,6 +111,26 @@ mod tests {
         };
         let expect = "    +1.034  command.issued          fetch[4] (http) attempt 2";
         assert_eq!(shown(&issued), expect);
+    }
+
+    #[test]
+    fn a_call_says_which_it_is_and_what_it_waits_for() {
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"attempt": 1}),                                   ""),
+            (json!({"page": 3}),                                      " page 3"),
+            (json!({"site": {"task": 1}}),                            " task 1"),
+            (json!({"site": {"named": {"rule": 1}}}),                 " task of a rule"),
+            (json!({"site": "sink"}),                                 " save"),
+            (json!({"site": {"save": {"rule": 1}}}),                  " save"),
+            (json!({"callback": {"token": "t"}, "until_ms": 0}),      " token t waits until 1970-01-01T00:00:00Z"),
+            (json!({"child_execution_id": "77"}),                     " execution 77"),
+            (json!({"parent_execution_id": "7"}),                     " called by 7"),
+            (json!({"retry_delay_ms": 1_500}),                        " in 1.5 s"),
+        ];
+        for (meta, expect) in cases {
+            assert_eq!(about(&meta), expect, "{meta}");
+        }
     }
 
     #[test]

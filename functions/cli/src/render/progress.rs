@@ -5,33 +5,41 @@ mod lines;
 
 use std::collections::BTreeMap;
 
+use api::waiting::Waiting;
 use engine_core::event::{Entry, Fact, Status};
-use engine_core::ids::{AggregateKey, EventId, StepName};
+use engine_core::ids::{AggregateKey, EventId, ExecutionId, StepName};
 use engine_core::state::State;
 
 pub(crate) use self::bars::Bars;
 pub(crate) use self::lines::Lines;
-use super::{Styles, duration, number, one_line, printable};
+use super::{Styles, duration, number, one_line, printable, waiting};
 
 /// Characters of an error beside a step; the end of the run shows all of it.
 const ERROR_CHARS: usize = 80;
+
+/// A step entry: children of an execution run beside it and have ids of their own.
+pub(crate) type Run = (ExecutionId, EventId);
 
 /// Something that a person who waits would like to know.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Note {
     /// A step began.
-    Entered { run: EventId, step: StepName },
+    Entered { run: Run, step: StepName },
     /// A step ended.
-    Exited { run: EventId, exit: Exit },
+    Exited { run: Run, exit: Exit },
     /// A failed call will be tried again.
-    Retried { step: StepName, attempt: u32, delay_ms: u64, error: String },
+    Retried { depth: u32, step: StepName, attempt: u32, delay_ms: u64, error: String },
+    /// A step waits for something else than a worker.
+    Waits { depth: u32, step: StepName, what: Waiting },
     /// Where a loop stands.
-    Loop { run: EventId, count: Count },
+    Loop { run: Run, count: Count },
 }
 
 /// How a step ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Exit {
+    /// Executions above the one of the step.
+    pub(crate) depth: u32,
     pub(crate) step: StepName,
     pub(crate) status: Status,
     /// Unknown if the step began before this process did.
@@ -55,7 +63,7 @@ pub(crate) struct Count {
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     /// When the steps that are open began, in Unix milliseconds.
-    entered: BTreeMap<EventId, i64>,
+    entered: BTreeMap<Run, i64>,
 }
 
 impl Notes {
@@ -70,36 +78,58 @@ impl Notes {
                     failed: state.failed,
                     closed: state.closed,
                 };
-                vec![Note::Loop { run: *event_id, count }]
+                vec![Note::Loop { run: (entry.execution_id(), *event_id), count }]
             }
             _ => entry.facts.iter().filter_map(|fact| self.of_fact(fact, entry)).collect(),
         }
     }
 
     fn of_fact(&mut self, fact: &Fact, entry: &Entry) -> Option<Note> {
+        let named = |run: &EventId| (entry.execution_id(), *run);
+        let depth = depth(entry);
         match fact {
             Fact::StepEntered { run, step, .. } => {
-                self.entered.insert(*run, entry.at_ms);
-                Some(Note::Entered { run: *run, step: step.clone() })
+                self.entered.insert(named(run), entry.at_ms);
+                Some(Note::Entered { run: named(run), step: step.clone() })
             }
             Fact::StepExited { run, step, status, error, .. } => {
-                let entered = self.entered.remove(run);
+                let entered = self.entered.remove(&named(run));
                 let took_ms = entered.map(|entered| (entry.at_ms - entered).unsigned_abs());
                 let error =
                     error.as_ref().map(|error| format!("{}: {}", error.kind, error.message));
                 let (step, items) = (step.clone(), items(&entry.facts, *run));
-                let exit = Exit { step, status: *status, took_ms, items, error };
-                Some(Note::Exited { run: *run, exit })
+                let exit = Exit { depth, step, status: *status, took_ms, items, error };
+                Some(Note::Exited { run: named(run), exit })
             }
             Fact::Retried { run, step, attempt, delay_ms, .. } => Some(Note::Retried {
+                depth,
                 step: step.clone(),
                 attempt: *attempt,
                 delay_ms: *delay_ms,
                 error: answered(&entry.facts, *run),
             }),
+            Fact::CommandIssued { command, unit, .. } => {
+                let what = Waiting::of_command(command, unit.as_deref());
+                // That a call is tried again was told with its failure.
+                let what = what.filter(|what| !matches!(what, Waiting::Retry { .. }))?;
+                Some(Note::Waits { depth, step: command.step.clone(), what })
+            }
             _ => None,
         }
     }
+}
+
+/// Executions above the one that an entry belongs to.
+fn depth(entry: &Entry) -> u32 {
+    match &entry.state {
+        State::Execution(state) => state.parent.as_ref().map_or(0, |parent| parent.depth),
+        State::Loop(_) => 0,
+    }
+}
+
+/// What stands before a line about a child.
+fn indent(depth: u32) -> String {
+    "  ".repeat(depth as usize)
 }
 
 /// The counts of the loop that a run waited for.
@@ -124,8 +154,15 @@ fn answered(facts: &[Fact], run: EventId) -> String {
 /// One line about the end of a step.
 pub(crate) fn exit_line(exit: &Exit, styles: &Styles) -> String {
     let failed = exit.status == Status::Failed;
-    let mark = if failed { styles.bad.apply_to("✘") } else { styles.good.apply_to("✔") };
-    let mut parts = vec![format!("{mark} {}", printable(exit.step.as_str()))];
+    let mark = match exit.status {
+        Status::Skipped => styles.faint.apply_to("–"),
+        _ if failed => styles.bad.apply_to("✘"),
+        _ => styles.good.apply_to("✔"),
+    };
+    let mut parts = vec![format!("{}{mark} {}", indent(exit.depth), printable(exit.step.as_str()))];
+    if exit.status == Status::Skipped {
+        parts.push("skipped".to_owned());
+    }
     if let Some((total, failed)) = exit.items {
         let failed = match failed {
             0 => String::new(),
@@ -142,13 +179,23 @@ pub(crate) fn exit_line(exit: &Exit, styles: &Styles) -> String {
     parts.join("  ")
 }
 
-/// One line about a failed call that will be tried again.
-pub(crate) fn retry_line(note: &Note, styles: &Styles) -> Option<String> {
-    let Note::Retried { step, attempt, delay_ms, error } = note else { return None };
-    let mark = styles.odd.apply_to("↻");
-    let (step, error) = (printable(step.as_str()), one_line(&printable(error), ERROR_CHARS));
-    Some(format!(
-        "{mark} {step}  attempt {attempt} failed, again in {}  {error}",
-        duration(*delay_ms)
-    ))
+/// One line about a failed call that will be tried again, or a step that waits.
+pub(crate) fn note_line(note: &Note, styles: &Styles) -> Option<String> {
+    match note {
+        Note::Retried { depth, step, attempt, delay_ms, error } => {
+            let mark = styles.odd.apply_to("↻");
+            let (step, error) =
+                (printable(step.as_str()), one_line(&printable(error), ERROR_CHARS));
+            let (indent, delay) = (indent(*depth), duration(*delay_ms));
+            Some(format!(
+                "{indent}{mark} {step}  attempt {attempt} failed, again in {delay}  {error}"
+            ))
+        }
+        Note::Waits { depth, step, what } => {
+            let mark = styles.odd.apply_to("…");
+            let (indent, step) = (indent(*depth), printable(step.as_str()));
+            Some(format!("{indent}{mark} {step}  {}", waiting(what)))
+        }
+        _ => None,
+    }
 }

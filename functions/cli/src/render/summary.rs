@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::view::{Execution, LoopCount, status_text};
+use api::waiting::Wait;
 use engine_core::event::{Failure, Status};
 use engine_core::ids::StepName;
 use engine_core::payload::Payload;
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use super::diagnostic::Report;
 use super::table::{Align, table};
-use super::{Styles, duration, number, printable};
+use super::{Styles, duration, number, printable, waiting};
 use crate::playbooks::Source;
 
 /// Lines of a result that are shown.
@@ -40,24 +41,28 @@ pub(crate) fn summary(
     let path = printable(&execution.state.playbook.path);
     let path = styles.strong.apply_to(path);
     let took = duration(execution.duration_ms);
-    let id = styles.faint.apply_to(format!("execution {}", execution.execution_id));
+    let parent = execution.state.parent.as_ref();
+    let parent = parent.map(|parent| format!(", called by {}", parent.key.execution_id()));
+    let id = format!("execution {}{}", execution.execution_id, parent.unwrap_or_default());
+    let id = styles.faint.apply_to(id);
     let head_row = ["step", "runs", "time", ""].map(|text| styles.faint.apply_to(text).to_string());
     let mut rows = vec![head_row.to_vec()];
     rows.extend(execution.steps().into_iter().map(|(name, step)| {
         let took = durations.get(name).map(|ms| duration(*ms)).unwrap_or_default();
+        let waits: Vec<&Wait> = execution.waits.iter().filter(|wait| wait.step == *name).collect();
         vec![
             printable(name.as_str()),
             number(step.runs),
             took,
-            outcome(step, execution.loops.get(name), styles),
+            outcome(step, execution.loops.get(name), &waits, styles),
         ]
     }));
     let aligns = [Align::Left, Align::Right, Align::Right, Align::Left];
     format!("{head} {path} in {took}  {id}\n{}", table(&aligns, &rows))
 }
 
-/// How a step stands, and how its iterations do.
-fn outcome(step: &StepState, open: Option<&LoopCount>, styles: &Styles) -> String {
+/// How a step stands, how its iterations do, and what it waits for.
+fn outcome(step: &StepState, open: Option<&LoopCount>, waits: &[&Wait], styles: &Styles) -> String {
     let (failed, total) = match (&step.result, open) {
         (_, Some(open)) => (open.failed, Some(open.total)),
         (Some(Payload::Loop(summary)), None) => (summary.failed, None),
@@ -73,6 +78,13 @@ fn outcome(step: &StepState, open: Option<&LoopCount>, styles: &Styles) -> Strin
     parts.extend(total.map(|total| format!("of {}", number(total))));
     if failed > 0 {
         parts.push(styles.bad.apply_to(format!("{} failed", number(failed))).to_string());
+    }
+    if let [first, others @ ..] = waits {
+        let index = first.index.map(|index| format!("[{index}] ")).unwrap_or_default();
+        parts.push(format!("{index}{}", waiting(&first.what)));
+        if !others.is_empty() {
+            parts.push(format!("and {} more", number(others.len() as u64)));
+        }
     }
     parts.join(" ")
 }

@@ -35,6 +35,10 @@ impl Catalog for World {
         let down = || PortError::new(PortErrorKind::Unavailable, "the catalog does not answer");
         self.playbook.clone().ok_or_else(down)
     }
+
+    async fn newest(&self, _path: &str) -> Result<Option<PlaybookRef>, PortError> {
+        Ok(None)
+    }
 }
 
 #[async_trait]

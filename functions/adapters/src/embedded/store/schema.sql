@@ -57,6 +57,8 @@ expansion (variant, number, event_type, status, ends) AS (VALUES
     ('started', 0, 'playbook.initialized', 'STARTED', 0),
     ('started', 1, 'workflow.initialized', 'COMPLETED', 0),
     ('command_issued', 0, 'command.issued', 'PENDING', 0),
+    ('command_issued:save', 0, 'save_started', 'RUNNING', 0),
+    ('command_issued:save', 1, 'command.issued', 'PENDING', 0),
     ('answered', 0, 'command.claimed', 'RUNNING', 0),
     ('answered', 1, 'command.started', 'RUNNING', 0),
     ('answered', 2, 'step.enter', 'RUNNING', 0),
@@ -65,12 +67,27 @@ expansion (variant, number, event_type, status, ends) AS (VALUES
     ('answered:failed', 1, 'command.started', 'RUNNING', 0),
     ('answered:failed', 2, 'step.enter', 'RUNNING', 0),
     ('answered:failed', 3, 'call.error', 'FAILED', 1),
+    ('answered:save', 0, 'command.claimed', 'RUNNING', 0),
+    ('answered:save', 1, 'command.started', 'RUNNING', 0),
+    ('answered:save', 2, 'save_completed', 'COMPLETED', 1),
+    ('answered:save:failed', 0, 'command.claimed', 'RUNNING', 0),
+    ('answered:save:failed', 1, 'command.started', 'RUNNING', 0),
+    ('answered:save:failed', 2, 'save_failed', 'FAILED', 1),
+    ('answered:save:error', 0, 'command.claimed', 'RUNNING', 0),
+    ('answered:save:error', 1, 'command.started', 'RUNNING', 0),
+    ('answered:save:error', 2, 'save_error', 'FAILED', 1),
+    ('continued', 0, 'command.completed', 'COMPLETED', 0),
+    ('continued:failed', 0, 'command.failed', 'FAILED', 0),
     ('retried', 0, 'command.failed', 'FAILED', 0),
+    ('retried', 1, 'retry_scheduled', 'PENDING', 0),
+    ('command_cancelled', 0, 'command.cancelled', 'CANCELLED', 0),
     ('saved', 0, 'save_started', 'RUNNING', 0),
     ('saved', 1, 'save_completed', 'COMPLETED', 1),
     ('loop_done', 0, 'loop.done', 'COMPLETED', 1),
+    ('loop_failed', 0, 'iterator_failed', 'FAILED', 1),
     ('step_exited', 0, 'step.exit', 'COMPLETED', 1),
     ('step_exited:failed', 0, 'step.exit', 'FAILED', 1),
+    ('step_exited:skipped', 0, 'step.exit', 'SKIPPED', 1),
     ('step_exited:command', 0, 'step.exit', 'COMPLETED', 1),
     ('step_exited:command', 1, 'command.completed', 'COMPLETED', 1),
     ('step_exited:command:failed', 0, 'step.exit', 'FAILED', 1),
@@ -83,7 +100,12 @@ expansion (variant, number, event_type, status, ends) AS (VALUES
     ('loop_opened', 0, 'iterator_started', 'RUNNING', 0),
     ('frame_issued:first', 0, 'iteration_started', 'RUNNING', 0),
     ('frame_issued:first', 1, 'command.issued', 'PENDING', 0),
+    ('frame_issued:first:save', 0, 'iteration_started', 'RUNNING', 0),
+    ('frame_issued:first:save', 1, 'save_started', 'RUNNING', 0),
+    ('frame_issued:first:save', 2, 'command.issued', 'PENDING', 0),
     ('frame_issued', 0, 'command.issued', 'PENDING', 0),
+    ('frame_issued:save', 0, 'save_started', 'RUNNING', 0),
+    ('frame_issued:save', 1, 'command.issued', 'PENDING', 0),
     ('frame_answered', 0, 'command.claimed', 'RUNNING', 0),
     ('frame_answered', 1, 'command.started', 'RUNNING', 0),
     ('frame_answered', 2, 'step.enter', 'RUNNING', 0),
@@ -96,6 +118,7 @@ expansion (variant, number, event_type, status, ends) AS (VALUES
     ('frame_answered:retried', 2, 'step.enter', 'RUNNING', 0),
     ('frame_answered:retried', 3, 'call.error', 'FAILED', 1),
     ('frame_answered:retried', 4, 'command.failed', 'FAILED', 1),
+    ('frame_answered:retried', 5, 'retry_scheduled', 'PENDING', 0),
     ('frame_answered:failed', 0, 'command.claimed', 'RUNNING', 0),
     ('frame_answered:failed', 1, 'command.started', 'RUNNING', 0),
     ('frame_answered:failed', 2, 'step.enter', 'RUNNING', 0),
@@ -103,6 +126,16 @@ expansion (variant, number, event_type, status, ends) AS (VALUES
     ('frame_answered:failed', 4, 'step.exit', 'FAILED', 1),
     ('frame_answered:failed', 5, 'command.failed', 'FAILED', 1),
     ('frame_answered:failed', 6, 'iteration_failed', 'FAILED', 1),
+    ('iteration_settled', 0, 'step.exit', 'COMPLETED', 1),
+    ('iteration_settled', 1, 'iteration_completed', 'COMPLETED', 1),
+    ('iteration_settled:failed', 0, 'step.exit', 'FAILED', 1),
+    ('iteration_settled:failed', 1, 'iteration_failed', 'FAILED', 1),
+    ('iteration_settled:command', 0, 'step.exit', 'COMPLETED', 1),
+    ('iteration_settled:command', 1, 'command.completed', 'COMPLETED', 1),
+    ('iteration_settled:command', 2, 'iteration_completed', 'COMPLETED', 1),
+    ('iteration_settled:command:failed', 0, 'step.exit', 'FAILED', 1),
+    ('iteration_settled:command:failed', 1, 'command.failed', 'FAILED', 1),
+    ('iteration_settled:command:failed', 2, 'iteration_failed', 'FAILED', 1),
     ('loop_closed', 0, 'iterator_completed', 'COMPLETED', 1),
     ('loop_closed:failed', 0, 'iterator_completed', 'FAILED', 1)
 ),
@@ -117,15 +150,26 @@ item AS (
         -- What ended: the outcome of a call or of an iteration, or else the fact itself.
         CASE h.value ->> 'fact'
             WHEN 'answered' THEN h.value -> '$.outcome'
+            WHEN 'iteration_settled' THEN h.value -> '$.outcome'
             WHEN 'frame_answered' THEN i.value
             ELSE h.value
         END AS ended,
-        -- An exit follows a command unless the step is a loop or failed before it had one.
-        CASE h.value ->> 'fact' WHEN 'step_exited' THEN EXISTS (
-            SELECT 1 FROM json_each(e.facts) AS p
-            WHERE p.key < f.key AND p.value ->> 'fact' = 'answered'
-                AND p.value ->> 'run' = h.value ->> 'run'
-        ) END AS has_command,
+        -- What a step saves itself is `"sink"`, what a rule saves `{"save": ...}`.
+        coalesce(h.value ->> '$.site', h.value ->> '$.command.site', '') = 'sink'
+            OR coalesce(
+                h.value -> '$.site.save', h.value -> '$.command.site.save'
+            ) IS NOT NULL AS is_save,
+        -- An exit ends a command if the last call of its run or its iteration was answered in the
+        -- same entry, and was neither tried again nor followed by another.
+        CASE WHEN h.value ->> 'fact' IN ('step_exited', 'iteration_settled') THEN coalesce((
+            SELECT p.value ->> 'fact' = 'answered' FROM json_each(e.facts) AS p
+            WHERE p.key < f.key AND p.value ->> 'fact' IN ('answered', 'continued', 'retried')
+                AND CASE h.value ->> 'fact'
+                    WHEN 'step_exited' THEN p.value ->> 'run' = h.value ->> 'run'
+                    ELSE p.value ->> 'index' = h.value ->> 'index'
+                END
+            ORDER BY p.key DESC LIMIT 1
+        ), 0) END AS has_command,
         CASE h.value ->> 'fact' WHEN 'frame_answered' THEN EXISTS (
             SELECT 1 FROM json_each(h.value, '$.retried') AS r
             WHERE r.value = (h.value ->> 'first') + i.key
@@ -159,35 +203,66 @@ SELECT
         coalesce(item.fact ->> '$.tool_kind', item.fact ->> '$.command.tool_kind')
     END AS node_type,
     x.status,
-    CASE WHEN item.loop_id IS NOT NULL OR item.kind = 'loop_done' THEN item.step END AS loop_name,
-    CASE item.kind
-        WHEN 'loop_done' THEN CAST(item.fact ->> 'run' AS INTEGER)
+    CASE WHEN item.loop_id IS NOT NULL OR item.kind IN ('loop_done', 'loop_failed') THEN
+        item.step
+    END AS loop_name,
+    CASE WHEN item.kind IN ('loop_done', 'loop_failed') THEN CAST(item.fact ->> 'run' AS INTEGER)
         ELSE item.loop_id
     END AS loop_id,
     CASE WHEN item.kind IN ('frame_issued', 'frame_answered') THEN
         (item.fact ->> 'first') + item.item_number
+        ELSE item.fact ->> '$.index'
     END AS current_index,
     coalesce(item.fact ->> '$.attempt', item.fact ->> '$.command.attempt') AS attempt,
     item.fact ->> '$.worker' AS worker_id,
     CASE WHEN x.ends THEN item.ended ->> '$.duration_ms' END AS duration,
-    CASE WHEN x.ends THEN coalesce(
-        item.ended -> '$.result.inline', item.ended -> '$.result',
-        item.ended -> '$.data.inline', item.ended -> '$.data', item.ended -> '$.summary'
-    ) END AS result,
+    CASE
+        WHEN x.event_type = 'iterator_started' THEN json_object(
+            'total_count', item.fact ->> '$.open.collection_size',
+            'collection_size', item.fact ->> '$.open.collection_size',
+            'mode', item.fact ->> '$.open.mode',
+            'iterator_name', item.fact ->> '$.open.iterator',
+            'max_in_flight', item.fact ->> '$.open.max_in_flight',
+            'collection', json_object(
+                'uri', item.fact ->> '$.open.collection.uri',
+                'bytes', item.fact ->> '$.open.collection.bytes'
+            ),
+            'nested_task', json_object('tool', item.fact ->> '$.open.tool_kind'),
+            'note', item.fact ->> '$.open.note'
+        )
+        WHEN x.ends THEN coalesce(
+            item.ended -> '$.result.inline', item.ended -> '$.result',
+            item.ended -> '$.data.inline', item.ended -> '$.data', item.ended -> '$.summary'
+        )
+    END AS result,
     CASE WHEN x.ends THEN
         coalesce(item.ended ->> '$.error.message', item.ended ->> '$.failure.error.message')
     END AS error,
     item.key AS aggregate
 FROM item
 CROSS JOIN expansion AS x ON x.variant = CASE item.kind
-    WHEN 'answered' THEN
-        'answered' || iif(item.ended ->> '$.error' IS NULL, '', ':failed')
-    WHEN 'step_exited' THEN
-        'step_exited' || iif(item.has_command, ':command', '')
-        || iif(item.fact ->> 'status' = 'COMPLETED', '', ':failed')
+    WHEN 'command_issued' THEN 'command_issued' || iif(item.is_save, ':save', '')
+    WHEN 'answered' THEN 'answered' || iif(item.is_save, ':save', '') || CASE
+        WHEN item.ended ->> '$.error' IS NULL THEN ''
+        -- The tool said no, or nobody knows what came of it.
+        WHEN item.is_save AND (
+            item.ended ->> '$.error.retryable'
+            OR item.ended ->> '$.error.type' IN ('WorkerError', 'LostError', 'TimeoutError')
+        ) THEN ':error'
+        ELSE ':failed'
+    END
+    WHEN 'continued' THEN 'continued' || iif(item.fact ->> 'failed', ':failed', '')
+    WHEN 'step_exited' THEN 'step_exited' || CASE item.fact ->> 'status'
+        WHEN 'SKIPPED' THEN ':skipped'
+        ELSE iif(item.has_command, ':command', '')
+            || iif(item.fact ->> 'status' = 'COMPLETED', '', ':failed')
+    END
+    WHEN 'iteration_settled' THEN 'iteration_settled' || iif(item.has_command, ':command', '')
+        || iif(item.ended ->> '$.error' IS NULL, '', ':failed')
     WHEN 'finished' THEN 'finished:' || (item.fact ->> 'status')
-    WHEN 'frame_issued' THEN
-        'frame_issued' || iif(item.fact ->> 'attempt' = 1, ':first', '')
+    WHEN 'frame_issued' THEN 'frame_issued'
+        || iif(item.fact ->> 'attempt' = 1 AND coalesce(item.fact ->> 'call', 1) = 1, ':first', '')
+        || iif(item.is_save, ':save', '')
     WHEN 'frame_answered' THEN 'frame_answered' || CASE
         WHEN item.ended ->> '$.error' IS NULL THEN ''
         WHEN item.is_retried THEN ':retried'

@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use engine_core::event::Entry;
-use engine_core::ids::{EventId, StepName};
+use engine_core::ids::StepName;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::{Count, Note, Notes, Styles, exit_line, retry_line};
+use super::{Count, Note, Notes, Run, Styles, exit_line, note_line};
 use crate::local::Watch;
 use crate::render::{number, one_line, printable};
 
@@ -34,8 +34,8 @@ struct Inner {
     /// One for all running steps: they may be many and short.
     spinner: ProgressBar,
     is_turning: bool,
-    running: BTreeMap<EventId, StepName>,
-    loops: BTreeMap<EventId, ProgressBar>,
+    running: BTreeMap<Run, StepName>,
+    loops: BTreeMap<Run, ProgressBar>,
 }
 
 impl Bars {
@@ -90,8 +90,8 @@ impl Inner {
                 self.tell_running();
                 self.print(&exit_line(exit, &self.styles));
             }
-            Note::Retried { .. } => {
-                if let Some(line) = retry_line(note, &self.styles) {
+            Note::Retried { .. } | Note::Waits { .. } => {
+                if let Some(line) = note_line(note, &self.styles) {
                     self.print(&line);
                 }
             }
@@ -105,7 +105,7 @@ impl Inner {
         }
     }
 
-    fn advance(&mut self, run: EventId, count: &Count) {
+    fn advance(&mut self, run: Run, count: &Count) {
         // The bar says more than the spinner could.
         if self.running.remove(&run).is_some() {
             self.tell_running();

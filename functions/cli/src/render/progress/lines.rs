@@ -5,9 +5,8 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use engine_core::event::Entry;
-use engine_core::ids::EventId;
 
-use super::{Note, Notes, Styles, exit_line, retry_line};
+use super::{Note, Notes, Run, Styles, exit_line, note_line};
 use crate::local::Watch;
 use crate::render::{number, printable};
 
@@ -24,7 +23,7 @@ struct Inner<W> {
     styles: Styles,
     notes: Notes,
     /// When each open loop was last written about, in Unix milliseconds.
-    told: BTreeMap<EventId, i64>,
+    told: BTreeMap<Run, i64>,
 }
 
 impl<W: Write> Lines<W> {
@@ -52,7 +51,7 @@ impl<W> Inner<W> {
         match note {
             Note::Entered { .. } => None,
             Note::Exited { exit, .. } => Some(exit_line(exit, &self.styles)),
-            Note::Retried { .. } => retry_line(note, &self.styles),
+            Note::Retried { .. } | Note::Waits { .. } => note_line(note, &self.styles),
             Note::Loop { run, count } if count.closed => {
                 self.told.remove(run);
                 None

@@ -1,3 +1,4 @@
+use api::waiting::Waiting;
 use engine_core::event::ToolFailure;
 use engine_core::ids::ExecutionId;
 use engine_core::payload::Payload;
@@ -11,6 +12,10 @@ fn step(order: u64, runs: u64, status: Status) -> StepState {
     StepState { status, runs, visits: 1, order, result: None }
 }
 
+fn wait(index: Option<u64>) -> Wait {
+    Wait { step: "pause".into(), index, what: Waiting::Time { until_ms: 1_772_366_400_000 } }
+}
+
 #[test]
 fn a_summary_lists_the_steps_as_they_finished() {
     let reference = PlaybookRef { path: "examples/x".to_owned(), hash: String::new() };
@@ -22,6 +27,8 @@ fn a_summary_lists_the_steps_as_they_finished() {
         ("each".into(), step(2, 1_000, Status::Completed)),
         ("broken".into(), step(3, 1, Status::Failed)),
         ("open".into(), step(0, 87, Status::Running)),
+        ("never".into(), step(4, 0, Status::Skipped)),
+        ("pause".into(), step(0, 0, Status::Running)),
     ]);
     let execution = Execution {
         execution_id: ExecutionId(42),
@@ -31,6 +38,7 @@ fn a_summary_lists_the_steps_as_they_finished() {
         started_ms: 0,
         duration_ms: 1_250,
         loops: BTreeMap::from([("open".into(), LoopCount { total: 200, done: 87, failed: 2 })]),
+        waits: vec![wait(None), wait(Some(3))],
     };
     let durations =
         BTreeMap::from([("start".into(), 3), ("each".into(), 1_200), ("broken".into(), 47)]);
@@ -40,7 +48,9 @@ fn a_summary_lists_the_steps_as_they_finished() {
   start       1   3 ms  ✔
   each    1 000  1.2 s  ✔
   broken      1  47 ms  ✘
+  never       0         –
   open       87         … of 200 2 failed
+  pause       0         … waits until 2026-03-01T12:00:00Z and 1 more
 ";
     assert_eq!(summary(&execution, &durations, &Styles::plain()), expect);
 }

@@ -23,7 +23,7 @@ fn named(label: &str, tool: PlaybookTool) -> PlaybookTask {
 
 /// A named task of a rule.
 fn inlined(label: &str, tool: PlaybookTool) -> Action {
-    Action::Task(named(label, tool))
+    Action::Task(Box::new(named(label, tool)))
 }
 
 fn rule(actions: Vec<Action>) -> Rule {

@@ -1,9 +1,9 @@
-use engine_core::command::CallSite;
-use engine_core::event::{Entry, Fact, Outcome, Status, ToolFailure};
+use engine_core::command::{CallSite, Command};
+use engine_core::event::{Entry, Fact, Outcome, Parent, Status, ToolFailure};
 use engine_core::ids::{AggregateKey, CommandId, EventId, ExecutionId};
 use engine_core::payload::{LoopSummary, Payload};
 use engine_core::playbook::{LoopMode, PlaybookRef};
-use engine_core::state::{LoopState, State};
+use engine_core::state::{ExecutionState, LoopState, State, Unit};
 use serde_json::Value;
 
 use super::*;
@@ -130,6 +130,65 @@ fn a_retry_says_why_and_when() {
         Fact::Retried { run: RUN, index: None, step, command_id, attempt: 1, delay_ms: 1_500 };
     let expect = "↻ fetch  attempt 1 failed, again in 1.5 s  HTTPError: 503\n";
     assert_eq!(lines(&[entry(1_000, vec![answered, retried])]), expect);
+}
+
+#[test]
+fn a_child_stands_below_its_caller_and_waits_say_for_what() {
+    let command = Command {
+        id: CommandId("c".to_owned()),
+        attempt: 1,
+        reply_to: key(None),
+        playbook: PlaybookRef { path: String::new(), hash: String::new() },
+        step: "call".into(),
+        tool_kind: "playbook".to_owned(),
+        frame: None,
+        site: CallSite::Tool,
+        overrides: None,
+        unit: None,
+        vars: None,
+        scope: Payload::Inline(Value::Null),
+        not_before_ms: 0,
+        timeout_ms: 0,
+    };
+    let unit = Some(Box::new(Unit { child: Some(ExecutionId(8)), ..Unit::default() }));
+    let called = Fact::CommandIssued { run: RUN, command: Box::new(command), unit };
+    let parent = Parent {
+        key: key(None),
+        command_id: CommandId("c".to_owned()),
+        attempt: 1,
+        waits: true,
+        return_step: None,
+        depth: 1,
+    };
+    let of_child = |entry: Entry| {
+        let nothing = Payload::Inline(Value::Null);
+        let reference = PlaybookRef { path: String::new(), hash: String::new() };
+        let mut state = ExecutionState::begin(&reference, nothing, BTreeMap::new());
+        state.parent = Some(parent.clone());
+        let key = AggregateKey::Execution(ExecutionId(8));
+        Entry { key, state: State::Execution(Box::new(state)), ..entry }
+    };
+    // Both runs have the same id: executions number theirs on their own.
+    let skipped = Fact::StepExited {
+        run: RUN,
+        step: "never".into(),
+        status: Status::Skipped,
+        result: Payload::Inline(Value::Null),
+        error: None,
+    };
+    let entries = [
+        entry(1_000, vec![entered("call"), called]),
+        of_child(entry(1_500, vec![entered("start")])),
+        of_child(entry(1_600, vec![exited("start", None), skipped])),
+        entry(2_000, vec![exited("call", None)]),
+    ];
+    let expect = "\
+… call  runs execution 8
+  ✔ start  100 ms
+  – never  skipped
+✔ call  1.0 s
+";
+    assert_eq!(lines(&entries), expect);
 }
 
 #[test]
