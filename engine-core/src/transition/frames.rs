@@ -271,7 +271,7 @@ impl Turn<'_> {
             } else {
                 let outcomes = (0..frame.len).map(|_| failed_outcome(lost(attempt))).collect();
                 let answer = Answer {
-                    command_id: frame_id(self.moment.key, frame.first),
+                    command_id: self.call_id(&frame),
                     attempt,
                     worker: String::new(),
                     outcomes: Vec::new(),

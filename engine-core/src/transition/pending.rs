@@ -86,7 +86,7 @@ impl Turn<'_> {
     }
 
     /// The command of a pending call.
-    fn call_id(&self, frame: &PendingFrame) -> CommandId {
+    pub(super) fn call_id(&self, frame: &PendingFrame) -> CommandId {
         let id = frame_id(self.moment.key, frame.first);
         CommandId(if frame.call > 1 { format!("{id}/{}", frame.call) } else { id.0 })
     }
