@@ -275,8 +275,24 @@ impl<'a> Turn<'a> {
             attempt: ending.attempt,
             delay_ms,
         });
+        if self.answered_site(ending).is_some_and(|site| site != ending.unit.site) {
+            // The rule made a call of its own meanwhile, and its attempts have taken this number.
+            ending.unit.calls += 1;
+        }
         forget_own(&mut ending.unit);
         self.issue_unit(ending, ending.attempt + 1, self.at_after(delay_ms))
+    }
+
+    /// Which tool this decision heard last from the run or iteration.
+    fn answered_site(&self, ending: &Ending) -> Option<CallSite> {
+        self.facts.iter().rev().find_map(|fact| match fact {
+            Fact::Answered { run, index, site, .. }
+                if (*run, *index) == (ending.run, ending.index) =>
+            {
+                Some(*site)
+            }
+            _ => None,
+        })
     }
 
     /// Sends out the call that a unit names; one of the engine's own kinds knows its own time.
