@@ -169,7 +169,12 @@ impl Driver {
         let mut children = Vec::new();
         for seq in entries {
             for entry in &self.ports.store.entries(key, *seq, 1).await? {
-                self.send(still_pending(outbox(entry), state)).await?;
+                let mut again = still_pending(outbox(entry), state);
+                if matches!(state, State::Loop(_)) {
+                    // Frames without a unit were sent from the state.
+                    again.commands.retain(|command| command.unit.is_some());
+                }
+                self.send(again).await?;
                 children.extend(entry.facts.iter().filter_map(|fact| match fact {
                     Fact::ChildRequested { child, .. } => Some(*child),
                     _ => None,
