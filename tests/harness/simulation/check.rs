@@ -84,6 +84,10 @@ pub(super) struct Progress {
     /// Its attempt.
     attempt: u32,
     stands: Stands,
+    /// Whether it is one of a rule or a sink, not of the step's tool or list.
+    aside: bool,
+    /// The last attempt of the tool or list.
+    tried: u32,
     /// Unix milliseconds before which it cannot end by itself.
     until_ms: Option<i64>,
 }
@@ -344,11 +348,16 @@ impl Checks {
         orphans
     }
 
-    /// Whether an aggregate is of an execution, or of one that it waits for.
+    /// Whether an aggregate is of an execution, or of one that it waits for, and wanted all the way.
     fn belongs(&self, key: &AggregateKey, of: ExecutionId) -> bool {
         let id = key.execution_id();
+        let execution = key.execution();
+        let runs = self.chains.get(&execution).is_some_and(|chain| !chain.over);
         let parent = self.children.get(&id).and_then(|request| request.start.parent.as_ref());
-        id == of || parent.is_some_and(|parent| parent.waits && self.belongs(&parent.key, of))
+        let above = parent.is_some_and(|parent| {
+            parent.waits && self.is_wanted(&execution) && self.belongs(&parent.key, of)
+        });
+        runs && self.is_wanted(key) && (id == of || above)
     }
 
     /// Whether a child runs, or will as soon as a message is received.
@@ -519,7 +528,7 @@ fn ignores(fact: &Fact, id: &InputId) -> bool {
 }
 
 /// The commands that a state waits for.
-fn awaited(key: &AggregateKey, state: &State) -> Vec<(CommandId, u32)> {
+pub(crate) fn awaited(key: &AggregateKey, state: &State) -> Vec<(CommandId, u32)> {
     match state {
         State::Execution(state) => {
             let waits = state.runs.values().filter_map(|run| match &run.waits {

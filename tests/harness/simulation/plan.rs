@@ -98,6 +98,8 @@ pub(crate) struct Builder<'a> {
     books: Vec<Book>,
     /// Playbooks drawn for steps to call.
     called: u64,
+    /// Whether what is drawn runs so often that it must not take long.
+    hurried: bool,
     shapes: Vec<Fault>,
     expected: Expected,
     /// Whether the execution still goes on here.
@@ -118,6 +120,7 @@ impl Plan {
             tools,
             books: Vec::new(),
             called: 0,
+            hurried: false,
             shapes: Vec::new(),
             expected,
             alive: true,
@@ -245,7 +248,7 @@ impl Builder<'_> {
     fn draw_tool(&mut self) -> Tool {
         let stuffing = match self.rng.below(12) {
             0 => 40_000,
-            1 => 30_000,
+            1 => 32_000,
             2..=4 => 700,
             _ => 0,
         };
@@ -313,7 +316,12 @@ impl Builder<'_> {
         let delays = [0.0, 0.2, 5.0, 90.0];
         let delay = *self.rng.pick(if calls > 5 { &delays[..2] } else { &delays });
         let retry = json!({"max_attempts": 4, "initial_delay": delay, "backoff_multiplier": 1.5});
-        json!({"when": "{{ event.name == 'call.error' }}", "then": {"retry": retry}})
+        let mut then = json!({"retry": retry});
+        if self.rng.below(4) == 0 {
+            // Something is noted before the call is tried again.
+            then["sink"] = json!({"tool": {"kind": "noop"}, "on_error": "continue"});
+        }
+        json!({"when": "{{ event.name == 'call.error' }}", "then": then})
     }
 
     fn fan_out(

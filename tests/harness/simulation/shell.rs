@@ -196,7 +196,9 @@ async fn call(sim: &Sim, command: &Command, input: &Value, worker: &str) -> Outc
         let called = world.checks.called(command, worker, now_ms);
         world.check(called);
         let tools = world.tools(&command.playbook);
+        let forgets = world.mutant == Some(Mutant::FirstPageAgain);
         let (site, overrides) = (command.site, command.overrides.as_ref());
+        let overrides = overrides.filter(|_| !forgets);
         let call = Call { step, site, overrides, attempt };
         let outcome = tools.as_ref().map(|tools| tools.call(&call, input));
         let wait_ms = tools.map_or(0, |tools| tools.duration_ms(step, input));

@@ -353,6 +353,10 @@ impl World {
     }
 
     pub(crate) fn send_event(&mut self, envelope: &Envelope) {
+        let tells = matches!(&envelope.input, Input::Answer(answer) if answer.worker == "playbook");
+        if self.mutant == Some(Mutant::ChildUnheard) && tells {
+            return;
+        }
         self.checks.sent_event(envelope);
         let origin = self.at_hand.get(&self.polled).copied().unwrap_or_default();
         self.origins.insert((envelope.to.clone(), envelope.id.clone()), origin);

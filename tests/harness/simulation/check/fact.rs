@@ -1,5 +1,6 @@
 //! What must hold for one fact, given everything before it.
 
+use engine_core::command::{CallSite, Command};
 use engine_core::event::{Entry, Fact, LoopOpen, Outcome, Status};
 use engine_core::ids::{AggregateKey, CommandId, EventId};
 use engine_core::limits::REDRIVE_ENTRIES;
@@ -27,6 +28,7 @@ struct Sent<'a> {
     of: (EventId, Option<u64>),
     call: u32,
     attempt: u32,
+    site: CallSite,
     until_ms: Option<i64>,
 }
 
@@ -105,8 +107,9 @@ impl Checks {
                 let spelled = numbered(format!("{id}:{}:{run}", command.step), call);
                 ensure!(spelled == command.id, "I-8", "{} is call {call} of {run}", command.id);
                 let until_ms = unit.as_ref().and_then(|unit| unit.until_ms);
-                let (id, attempt) = (&command.id, command.attempt);
-                self.sent(chain, Sent { id, of: (*run, None), call, attempt, until_ms }, book)?;
+                let Command { id, attempt, site, .. } = &**command;
+                let (of, attempt, site) = ((*run, None), *attempt, *site);
+                self.sent(chain, Sent { id, of, call, attempt, site, until_ms }, book)?;
             }
             Fact::Answered { run, command_id: id, attempt, worker, outcome, .. } => {
                 let current = state.run_of_command(id).map(|(_, _, attempt)| attempt);
@@ -233,7 +236,9 @@ impl Checks {
         fact: &Fact,
         book: &mut Book<'_>,
     ) -> Result<(), Violation> {
-        let Fact::FrameIssued { first, len, attempt, call, unit, .. } = fact else { return Ok(()) };
+        let Fact::FrameIssued { first, len, attempt, call, site, unit, .. } = fact else {
+            return Ok(());
+        };
         let key = &book.entry.key;
         let waits = unit.as_ref().and_then(Payload::inline).and_then(|unit| unit.get("until_ms"));
         let until_ms = waits.and_then(Value::as_i64);
@@ -247,8 +252,8 @@ impl Checks {
             ensure!(*first == state.next && idle, "I-5", "{key} [{first}] is sent out of turn");
         }
         let (id, of) = (frame_id(key, *first, *call), (run_of(key), Some(*first)));
-        let (call, attempt) = (*call, *attempt);
-        self.sent(chain, Sent { id: &id, of, call, attempt, until_ms }, book)
+        let (call, attempt, site) = (*call, *attempt, *site);
+        self.sent(chain, Sent { id: &id, of, call, attempt, site, until_ms }, book)
     }
 
     /// A call goes out: the first, the next after one that was answered, or one again.
@@ -258,7 +263,7 @@ impl Checks {
         sent: Sent<'_>,
         book: &mut Book<'_>,
     ) -> Result<(), Violation> {
-        let Sent { id, of, call, attempt, until_ms } = sent;
+        let Sent { id, of, call, attempt, site, until_ms } = sent;
         let answered = chain.answered.contains(&(id.clone(), attempt));
         ensure!(!answered, "I-1", "{id} attempt {attempt} is issued after its answer");
         let before = chain.calls.get(&of).copied();
@@ -268,6 +273,10 @@ impl Checks {
             Some(Progress { call: last, stands: Stands::Continued, .. }) => {
                 call == last + 1 && attempt == 1
             }
+            // A call that a rule made before it asked for another try has a number of its own.
+            Some(Progress { call: last, stands: Stands::Retried, aside: true, tried, .. }) => {
+                call == last + 1 && attempt == tried + 1
+            }
             Some(Progress { call: last, attempt: tried, .. }) => {
                 call == last && attempt == tried + 1
             }
@@ -276,8 +285,9 @@ impl Checks {
         if let Some(Progress { attempt: last, stands: Stands::Out, until_ms, .. }) = before {
             self.reissued((chain.seq, id), last, until_ms.is_some(), book)?;
         }
-        let stands = Stands::Out;
-        chain.calls.insert(of, Progress { call, attempt, stands, until_ms });
+        let (stands, aside) = (Stands::Out, !matches!(site, CallSite::Tool | CallSite::Task(_)));
+        let tried = if aside { before.map_or(0, |before| before.tried) } else { attempt };
+        chain.calls.insert(of, Progress { call, attempt, stands, aside, tried, until_ms });
         Ok(())
     }
 

@@ -93,12 +93,14 @@ impl Builder<'_> {
                 step["tool"] = tool;
             }
             Body::Wait => {
-                let seconds = *self.rng.pick(&[0, 1, 40, 1_000]);
+                let longest = if self.hurried { 40 } else { 1_000 };
+                let seconds = *self.rng.pick(&[0, 1, 40, longest]);
                 step["tool"] = json!({"kind": "wait", "seconds": seconds});
             }
             Body::Callback(manner) => {
                 let patient = *manner != Manner::Late;
-                let timeout = if patient { "20h" } else { *self.rng.pick(&["20s", "16m"]) };
+                let longest = if self.hurried { "40s" } else { "16m" };
+                let timeout = if patient { "20h" } else { *self.rng.pick(&["20s", longest]) };
                 step["tool"] = json!({"kind": "callback", "timeout": timeout});
             }
             Body::Call | Body::Pages(_) | Body::Saves(_) => {}

@@ -25,7 +25,9 @@ impl Builder<'_> {
         tools.insert("last", drawn);
         let passed = json!({"n": "{{ start.value }}"});
         let onward = json!([target("last", &passed)]);
+        let hurried = std::mem::replace(&mut self.hurried, true);
         let middle = self.middle(levels, &mut tools, &onward);
+        self.hurried = hurried;
         let next = if middle.is_some() { json!([target("middle", &passed)]) } else { onward };
         let case = json!([self.retry_rule(2)]);
         let mut steps = vec![json!({

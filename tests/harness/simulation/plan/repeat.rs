@@ -307,7 +307,9 @@ impl Builder<'_> {
             "loop": {"in": source, "iterator": "item", "spec": spec},
             "spec": {"on_error": on_error},
         });
+        self.hurried = shape.items.len() > 2;
         self.embody(&mut step, &shape.body, "{{ item }}");
+        self.hurried = false;
         self.add(step);
     }
 
