@@ -6,14 +6,15 @@
 #![expect(clippy::print_stdout, reason = "seeds, coverage and timelines are for a person to read")]
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use tests::simulation::{self, Actor, Coverage, Fault, Mutant, Report, Violation};
+use tests::simulation::{self, Actor, Coverage, Fault, Kind, Mutant, Report, Violation};
 
-/// Worlds of one run, unless `SIM_SEEDS` says otherwise: less than a minute on one core.
-const SEEDS: u64 = 2_000;
+/// Worlds of one run, unless `SIM_SEEDS` says otherwise: about two minutes on two cores.
+const SEEDS: u64 = 5_000;
 /// Worlds in which a mutant must be found out.
 const MUTANT_SEEDS: u64 = 2_000;
 /// An await that was reached so often must have been somebody's last.
@@ -60,20 +61,36 @@ fn survey() -> &'static (Coverage, u64) {
         }
         let (from, count) = (number("SIM_FROM").unwrap_or(0), number("SIM_SEEDS").unwrap_or(SEEDS));
         let begun = Instant::now();
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
+        let lives = |first: u64| {
+            let (mut met, mut commits, mut calls) = (Coverage::default(), 0, 0);
+            for seed in (from + first..from + count).step_by(threads as usize) {
+                let report = demand(seed);
+                met.absorb(&report.coverage);
+                commits += report.commits;
+                calls += report.calls;
+            }
+            (met, commits, calls)
+        };
         let (mut met, mut commits, mut calls) = (Coverage::default(), 0, 0);
-        for seed in from..from + count {
-            let report = demand(seed);
-            met.absorb(&report.coverage);
-            commits += report.commits;
-            calls += report.calls;
-        }
+        std::thread::scope(|scope| {
+            let running: Vec<_> =
+                (0..threads).map(|first| scope.spawn(move || lives(first))).collect();
+            for thread in running {
+                let (more, more_commits, more_calls) =
+                    thread.join().expect("a seed fails; see above");
+                met.absorb(&more);
+                commits += more_commits;
+                calls += more_calls;
+            }
+        });
         println!("{count} seeds, {commits} entries, {calls} tool calls in {:?}", begun.elapsed());
         (met, count)
     })
 }
 
 #[test]
-fn two_thousand_seeds_run_without_a_violation() {
+fn five_thousand_seeds_run_without_a_violation() {
     assert!(survey().1 > 0, "no seed was run");
 }
 
@@ -94,6 +111,27 @@ fn every_fault_met_its_chance() {
         let common = *actor != Actor::Client && *reached >= REACHED_ENOUGH;
         assert!(crashed > 0 || !common || !enough, "nobody died as {actor:?} at {site:?}");
     }
+}
+
+/// Pairs of a fault and a kind of entry that cannot meet, and why.
+const NEVER: [(Fault, Kind, &str); 0] = [];
+
+#[test]
+fn every_fault_met_every_kind_of_entry() {
+    let (met, count) = survey();
+    let mut missing = Vec::new();
+    println!("{:>15} {:?}", "", Kind::ALL);
+    for fault in Fault::ANYTIME {
+        let row = Kind::ALL.map(|kind| met.pairs.get(&(fault, kind)).copied().unwrap_or(0));
+        println!("{:>15} {row:?}", format!("{fault:?}"));
+        for (kind, count) in Kind::ALL.into_iter().zip(row) {
+            let never = NEVER.iter().any(|(f, k, _)| (*f, *k) == (fault, kind));
+            if never != (count == 0) {
+                missing.push((fault, kind, count));
+            }
+        }
+    }
+    assert!(missing.is_empty() || *count < SEEDS, "{missing:?}");
 }
 
 #[test]
@@ -135,4 +173,24 @@ fn replay() {
     }
     println!("trace {:016x}, {} s of virtual time", report.trace, report.took_ms / 1_000);
     assert_eq!(report.violation, None);
+}
+
+/// Which seeds of a range fail, and by what.
+#[test]
+fn scan() {
+    let (Some(from), Some(count)) = (number("SCAN_FROM"), number("SCAN")) else { return };
+    let mut found: BTreeMap<&'static str, Vec<(u64, String)>> = BTreeMap::new();
+    let begun = Instant::now();
+    for seed in from..from + count {
+        if let Err(violation) = live(seed, None) {
+            found.entry(violation.invariant).or_default().push((seed, violation.detail));
+        }
+    }
+    for (invariant, seeds) in &found {
+        println!("{invariant}: {} seeds", seeds.len());
+        for (seed, detail) in seeds.iter().take(8) {
+            println!("   {seed}: {}", detail.chars().take(400).collect::<String>());
+        }
+    }
+    println!("{:?}", begun.elapsed());
 }

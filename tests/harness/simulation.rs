@@ -4,8 +4,10 @@
 //!
 //! * `world`: time, queues, log, objects. `queue`: the manners of SQS. `ports`: the engine's view of it.
 //! * `shell`: event handler, worker, sweeper, clients, around the real [`engine_core::driver::Driver`].
+//!   `visit`: whoever answers callbacks.
 //! * `executor`: polls one task at a time; every await of a port may be the last of its task.
-//! * `fault`: what goes wrong, how likely, how often it did. `mutant`: engines broken on purpose.
+//! * `fault`: what goes wrong, how likely, how often it did. `kind`: which entries it met. `mutant`:
+//!   engines broken on purpose.
 //! * `plan`, `tool`: playbooks drawn by chance, and what they must come to.
 //! * `check`: what must hold after every step. `verdict`: what must hold at the end.
 //!
@@ -14,6 +16,7 @@
 mod check;
 mod executor;
 mod fault;
+mod kind;
 mod mutant;
 mod plan;
 mod ports;
@@ -22,20 +25,23 @@ mod rng;
 mod shell;
 mod tool;
 mod verdict;
+mod visit;
 mod world;
 
 use std::sync::Arc;
 
 use engine_core::event::Fact;
 use engine_core::ids::ExecutionId;
+use engine_core::playbook::Playbook;
 use engine_core::playbook::parse::parse;
 
 pub use self::check::Violation;
 pub use self::fault::{Actor, Coverage, Fault, Site};
+pub use self::kind::Kind;
 pub use self::mutant::Mutant;
 
 use self::executor::Executor;
-use self::plan::Plan;
+use self::plan::{Book, Plan};
 use self::world::{BEGINNING_MS, Sim, Subject, Wake, World};
 
 /// What became of one world.
@@ -100,20 +106,21 @@ fn populate(world: &mut World) {
     let count = 1 + usize::from(world.rng.below(4) == 0);
     for number in 0..count {
         let plan = Plan::draw(&mut world.rng, &format!("simulated/{number}"));
-        world.note(|| format!("PLAYBOOK {number}\n{}", plan.text));
-        let parsed = parse(&plan.text);
-        let Some(playbook) = parsed.playbook else {
-            let found = parsed.diagnostics.first().map(|found| found.message.clone());
-            world.fail("parser", found.unwrap_or_default());
-            return;
-        };
+        for book in plan.books.iter().chain([&plan.book]) {
+            world.note(|| format!("PLAYBOOK {number}\n{}", book.text));
+        }
         for shape in &plan.shapes {
             world.coverage.met(*shape);
         }
+        let Plan { book, books, expected, .. } = plan;
+        let Some(playbook) = add(world, book) else { return };
+        for book in books {
+            if add(world, book).is_none() {
+                return;
+            }
+        }
         let id = ExecutionId(1_000 + i64::try_from(number).unwrap_or(0));
-        let Plan { tools, expected, .. } = plan;
-        let playbook = Arc::new(playbook);
-        world.subjects.push(Subject { id, playbook, tools, expected, cancelled: false });
+        world.subjects.push(Subject { id, playbook, expected, cancelled: false });
         let start_ms = world.now_ms + world.rng.span_ms(0, 2_000);
         world.schedule(start_ms, Wake::Start(number));
         if world.rng.below(6) == 0 {
@@ -132,6 +139,18 @@ fn populate(world: &mut World) {
     world.schedule(sweep_ms, Wake::Sweep);
 }
 
+/// Registers a playbook, if it is one.
+fn add(world: &mut World, book: Book) -> Option<Arc<Playbook>> {
+    let parsed = parse(&book.text);
+    let Some(playbook) = parsed.playbook.map(Arc::new) else {
+        let found = parsed.diagnostics.first().map(|found| found.message.clone());
+        world.fail("parser", found.unwrap_or_default());
+        return None;
+    };
+    world.library.insert(playbook.reference.path.clone(), (Arc::clone(&playbook), book.tools));
+    Some(playbook)
+}
+
 /// A fact in a few words.
 fn brief(fact: &Fact) -> String {
     match fact {
@@ -141,7 +160,7 @@ fn brief(fact: &Fact) -> String {
             format!("issue {} attempt {}", command.id, command.attempt)
         }
         Fact::Answered { command_id, attempt, outcome, .. } => {
-            let end = if outcome.error.is_some() { "error" } else { "ok" };
+            let end = outcome.error.as_ref().map_or("ok", |error| &error.message);
             format!("answer {command_id} attempt {attempt}: {end}")
         }
         Fact::Retried { command_id, delay_ms, .. } => {
@@ -155,8 +174,8 @@ fn brief(fact: &Fact) -> String {
         Fact::StepExited { step, status, .. } => format!("exit {step}: {status:?}"),
         Fact::Finished { status, .. } => format!("FINISHED {status:?}"),
         Fact::LoopOpened { open } => format!("open over {}", open.collection_size),
-        Fact::FrameIssued { first, len, attempt, .. } => {
-            format!("issue [{first}; {len}]@{attempt}")
+        Fact::FrameIssued { first, len, attempt, call, .. } => {
+            format!("issue [{first}; {len}]/{call}@{attempt}")
         }
         Fact::FrameAnswered { first, len, attempt, outcomes, retried, .. } => {
             let failed = outcomes.iter().filter(|outcome| outcome.error.is_some()).count();
@@ -170,7 +189,7 @@ fn brief(fact: &Fact) -> String {
         Fact::Ignored { input, reason } => format!("ignore {input}: {reason:?}"),
         Fact::ChildRequested { child, .. } => format!("ask for exec:{child}"),
         Fact::ParentAnswered { outcome } => {
-            format!("tell who waits: failed {}", outcome.error.is_some())
+            format!("tell the parent: failed {}", outcome.error.is_some())
         }
         Fact::Arrived { step, .. } => format!("arrive at {step}"),
         Fact::TimerSet { rings_ms, number, .. } => format!("timer {number} at {rings_ms}"),

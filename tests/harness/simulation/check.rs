@@ -8,12 +8,14 @@ use std::fmt;
 
 use engine_core::command::Command;
 use engine_core::driver::outbox;
-use engine_core::event::{Answer, Entry, Envelope, Fact, Input, LoopOpen, Status};
+use engine_core::event::{
+    Answer, Entry, Envelope, Fact, Input, LoopOpen, Outcome, Parent, Start, Status,
+};
 use engine_core::ids::{AggregateKey, CommandId, EventId, ExecutionId, InputId};
 use engine_core::limits::{LOOP_STATE_BYTES_MAX, REDRIVE_ENTRIES};
 use engine_core::payload::LoopSummary;
 use engine_core::project::event_span;
-use engine_core::state::{At, State, Waits};
+use engine_core::state::{At, LoopState, PendingFrame, State, Waits};
 
 use super::fault::Fault;
 use super::queue::Received;
@@ -63,13 +65,50 @@ struct Chain {
     next_event_id: i64,
     /// Iterations that have their outcome.
     settled: BTreeSet<u64>,
-    /// Commands that have theirs.
-    answered: BTreeSet<CommandId>,
+    /// Attempts of commands whose answers counted.
+    answered: BTreeSet<(CommandId, u32)>,
+    /// What was said last about each run and iteration that is open.
+    calls: BTreeMap<(EventId, Option<u64>), Progress>,
     /// Step entries.
     runs: BTreeSet<EventId>,
     /// Step entries whose loop is done.
     done: BTreeSet<EventId>,
     over: bool,
+}
+
+/// Where the calls of a run or an iteration stand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Progress {
+    /// The call, from 1.
+    call: u32,
+    /// Its attempt.
+    attempt: u32,
+    stands: Stands,
+    /// Whether it is one of a rule or a sink, not of the step's tool or list.
+    aside: bool,
+    /// The last attempt of the tool or list.
+    tried: u32,
+    /// Unix milliseconds before which it cannot end by itself.
+    until_ms: Option<i64>,
+}
+
+/// What was said last about a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stands {
+    Out,
+    Answered,
+    /// The next call follows.
+    Continued,
+    /// The same call follows.
+    Retried,
+}
+
+/// A child execution as its parent asked for it.
+#[derive(Debug)]
+struct Request {
+    start: Start,
+    /// What it told its parent.
+    told: Option<Outcome>,
 }
 
 /// A command as a committed entry asked for it.
@@ -93,6 +132,9 @@ pub(crate) struct Checks {
     issued: BTreeMap<(CommandId, u32), Issue>,
     requested: BTreeMap<AggregateKey, LoopOpen>,
     closed: BTreeMap<AggregateKey, LoopSummary>,
+    children: BTreeMap<ExecutionId, Request>,
+    /// The child that each call of a playbook asked for.
+    child_of: BTreeMap<(CommandId, u32), ExecutionId>,
     sent: BTreeSet<(AggregateKey, InputId)>,
     redeliveries: BTreeMap<(AggregateKey, InputId), u64>,
     /// Writes without an answer: two authors of equal entries may both take one for theirs, and whoever
@@ -272,6 +314,12 @@ impl Checks {
             })
     }
 
+    /// The entry that asked for an attempt of a command.
+    pub(crate) fn place(&self, id: &CommandId, attempt: u32) -> Option<(&AggregateKey, u64)> {
+        let issue = self.issued.get(&(id.clone(), attempt))?;
+        Some((&issue.key, issue.seq))
+    }
+
     /// The queues are lost: what was in them is for the next process to send again.
     pub(crate) fn forgotten(&mut self) {
         self.lost += 1;
@@ -280,21 +328,45 @@ impl Checks {
         }
     }
 
-    /// Commands of an execution that are awaited and that nothing under way will ever answer.
+    /// Commands of an execution and of its children that are awaited and that nothing under way will ever
+    /// answer.
     pub(crate) fn orphans(&self, of: ExecutionId, carried: &Carried<'_>) -> Vec<String> {
         let mut orphans = Vec::new();
         let open = self
             .chains
             .iter()
-            .filter(|(key, chain)| key.execution_id() == of && !chain.over && self.is_wanted(key));
+            .filter(|(key, chain)| self.belongs(key, of) && !chain.over && self.is_wanted(key));
         for (key, chain) in open {
             for (id, attempt) in chain.state.iter().flat_map(|state| awaited(key, state)) {
-                if !self.is_carried(&id, attempt, carried, None) {
+                let child = self.child_of.get(&(id.clone(), attempt));
+                let runs = child.is_some_and(|child| self.is_under_way(*child, carried));
+                if !runs && !self.is_carried(&id, attempt, carried, None) {
                     orphans.push(format!("{id} attempt {attempt}"));
                 }
             }
         }
         orphans
+    }
+
+    /// Whether an aggregate is of an execution, or of one that it waits for, and wanted all the way.
+    fn belongs(&self, key: &AggregateKey, of: ExecutionId) -> bool {
+        let id = key.execution_id();
+        let execution = key.execution();
+        let runs = self.chains.get(&execution).is_some_and(|chain| !chain.over);
+        let parent = self.children.get(&id).and_then(|request| request.start.parent.as_ref());
+        let above = parent.is_some_and(|parent| {
+            parent.waits && self.is_wanted(&execution) && self.belongs(&parent.key, of)
+        });
+        runs && self.is_wanted(key) && (id == of || above)
+    }
+
+    /// Whether a child runs, or will as soon as a message is received.
+    fn is_under_way(&self, child: ExecutionId, carried: &Carried<'_>) -> bool {
+        let key = AggregateKey::Execution(child);
+        let runs = self.chains.get(&key).is_some_and(|chain| !chain.over);
+        let starts =
+            |envelope: &Envelope| envelope.to == key && matches!(envelope.input, Input::Start(_));
+        runs || carried.events.bodies().any(|(_, envelope)| starts(envelope))
     }
 
     /// I-15: an input is acknowledged when its effects are durable, and what they cause is sent.
@@ -376,20 +448,40 @@ impl Checks {
     }
 
     fn is_wanted(&self, key: &AggregateKey) -> bool {
+        if *key == key.execution() {
+            let request = self.children.get(&key.execution_id());
+            let parent = request.and_then(|request| request.start.parent.as_ref());
+            return parent.is_none_or(|parent| !parent.waits || self.is_asked_for(parent));
+        }
         match self.state(&key.execution()) {
             Some(State::Execution(state)) => {
-                *key == key.execution()
-                    || (state.failure.is_none() && state.run_of_loop(key).is_some())
+                state.failure.is_none() && state.run_of_loop(key).is_some()
             }
-            _ => *key == key.execution(),
+            _ => false,
         }
+    }
+
+    /// Whether the call that asked for a child still waits for it.
+    fn is_asked_for(&self, parent: &Parent) -> bool {
+        let Some(state) = self.state(&parent.key) else { return false };
+        let stops = match state {
+            State::Execution(state) => state.failure.is_some(),
+            State::Loop(state) => state.stopped,
+        };
+        let call = (parent.command_id.clone(), parent.attempt);
+        !stops && awaited(&parent.key, state).contains(&call)
     }
 
     /// Whether an input would still change something.
     fn awaits(&self, envelope: &Envelope) -> bool {
         let state = self.state(&envelope.to);
         match (&envelope.input, state) {
-            (Input::Start(_), state) => state.is_none(),
+            (Input::Start(_), None) => self.is_wanted(&envelope.to),
+            (Input::Callback { token, .. }, Some(State::Execution(state))) => {
+                state.runs.values().any(|run| {
+                    run.unit.as_ref().is_some_and(|unit| unit.token.as_ref() == Some(token))
+                })
+            }
             (Input::LoopOpen(_), None) => self.is_wanted(&envelope.to),
             (Input::Answer(answer), Some(state)) => {
                 let pending = awaited(&envelope.to, state);
@@ -412,13 +504,18 @@ impl Checks {
         }
     }
 
-    /// I-14: loops that still send out iterations so long after their execution has lost interest.
+    /// I-14: loops and children that still go on so long after whoever asked has lost interest.
     pub(crate) fn unstopped(&self, patience_ms: i64, now_ms: i64) -> Vec<&AggregateKey> {
         let going = |(key, chain): &(&AggregateKey, &Chain)| match &chain.state {
             Some(State::Loop(state)) => {
                 let lost_ms = self.chains.get(&key.execution()).map_or(now_ms, |one| one.at_ms);
                 let open = !state.stopped && !state.closed && !self.is_wanted(key);
                 open && lost_ms + patience_ms < now_ms
+            }
+            Some(State::Execution(state)) if state.status == Status::Running => {
+                let parent = state.parent.as_ref().and_then(|parent| self.chains.get(&parent.key));
+                let lost_ms = parent.map_or(now_ms, |one| one.at_ms);
+                !self.is_wanted(key) && lost_ms + patience_ms < now_ms
             }
             _ => false,
         };
@@ -431,7 +528,7 @@ fn ignores(fact: &Fact, id: &InputId) -> bool {
 }
 
 /// The commands that a state waits for.
-fn awaited(key: &AggregateKey, state: &State) -> Vec<(CommandId, u32)> {
+pub(crate) fn awaited(key: &AggregateKey, state: &State) -> Vec<(CommandId, u32)> {
     match state {
         State::Execution(state) => {
             let waits = state.runs.values().filter_map(|run| match &run.waits {
@@ -442,19 +539,33 @@ fn awaited(key: &AggregateKey, state: &State) -> Vec<(CommandId, u32)> {
         }
         State::Loop(state) => {
             let frames = state.pending.iter();
-            frames.map(|frame| (frame_id(key, frame.first), frame.attempt)).collect()
+            frames.map(|one| (frame_id(key, one.first, one.call), one.attempt)).collect()
         }
     }
 }
 
 /// The command of a frame, spelled again: if the engine spells it otherwise, answers no longer match.
-fn frame_id(key: &AggregateKey, first: u64) -> CommandId {
-    match key {
+fn frame_id(key: &AggregateKey, first: u64, call: u32) -> CommandId {
+    let id = match key {
         AggregateKey::Loop { execution_id, step, event_id } => {
-            CommandId(format!("{execution_id}:{step}:{event_id}:{first}"))
+            format!("{execution_id}:{step}:{event_id}:{first}")
         }
-        AggregateKey::Execution(id) => CommandId(format!("{id}:{first}")),
-    }
+        AggregateKey::Execution(id) => format!("{id}:{first}"),
+    };
+    numbered(id, call)
+}
+
+/// The command of a call of a run or an iteration.
+fn numbered(first: String, call: u32) -> CommandId {
+    CommandId(if call > 1 { format!("{first}/{call}") } else { first })
+}
+
+/// The pending frame that a command is for, whatever its attempt; none for another call of its unit.
+pub(crate) fn frame_of<'a>(state: &'a LoopState, id: &CommandId) -> Option<&'a PendingFrame> {
+    let last = id.as_str().rsplit(':').next().unwrap_or_default();
+    let (first, call) = last.split_once('/').unwrap_or((last, "1"));
+    let (first, call) = (first.parse::<u64>().ok(), call.parse::<u32>().ok());
+    state.pending.iter().find(|one| Some(one.first) == first && Some(one.call) == call)
 }
 
 fn is_over(state: &State) -> bool {
@@ -473,12 +584,7 @@ pub(crate) fn lateness(answer: &Answer, state: &State) -> Option<Fault> {
         State::Execution(state) => {
             state.run_of_command(&answer.command_id).map(|(_, _, attempt)| attempt)
         }
-        State::Loop(state) => {
-            let first = answer.command_id.as_str().rsplit(':').next();
-            let first = first.and_then(|first| first.parse().ok());
-            let frame = state.pending.iter().find(|frame| Some(frame.first) == first);
-            frame.map(|frame| frame.attempt)
-        }
+        State::Loop(state) => frame_of(state, &answer.command_id).map(|frame| frame.attempt),
     };
     match current {
         None => Some(Fault::DoubleAnswer),

@@ -9,9 +9,10 @@ use std::task::{Context, Poll, Waker};
 use engine_core::driver::Driver;
 
 use super::fault::{Actor, Fault};
+use super::kind::Kinds;
 use super::ports::ports;
-use super::shell;
 use super::world::{Sim, Wake, World};
+use super::{shell, visit};
 
 /// Milliseconds that a world may take after everything was healed.
 const PATIENCE_MS: i64 = 4 * 3_600_000;
@@ -130,6 +131,10 @@ impl Executor {
                 self.sim.lock().subjects[number].cancelled = true;
                 self.ask(number, true);
             }
+            Wake::Visit(visit) => {
+                let work = visit::answer(self.sim.clone(), ports(&self.sim, 0), *visit);
+                self.spawn(Actor::Client, None, None, Box::pin(work));
+            }
             Wake::LateWrite(entry) => {
                 let mut world = self.sim.lock();
                 world.late_writes -= 1;
@@ -243,7 +248,8 @@ impl Executor {
             let World { events, now_ms, rng, .. } = &mut *world;
             let receipt = events.receive(*now_ms, rng);
             let hidden_ms = *now_ms + events.visibility_ms();
-            world.buried(receipt.dead.len(), receipt.overtaken);
+            let dead: Vec<Kinds> = receipt.dead.iter().map(|one| world.origin(one)).collect();
+            world.buried(&dead, receipt.overtaken);
             let batch = receipt.batch;
             if batch.is_empty() {
                 break;
@@ -263,7 +269,9 @@ impl Executor {
             let World { commands, now_ms, rng, .. } = &mut *world;
             let mut receipt = commands.receive(*now_ms, rng);
             let hidden_ms = *now_ms + commands.visibility_ms();
-            world.buried(receipt.dead.len(), receipt.overtaken);
+            let dead = receipt.dead.iter().map(|one| world.asking(&one.id, one.attempt));
+            let dead: Vec<Kinds> = dead.collect();
+            world.buried(&dead, receipt.overtaken);
             let Some(received) = receipt.batch.pop() else { break };
             world.schedule(hidden_ms, Wake::Pump);
             let doomed = world.is_doomed(false, received.number);
@@ -281,6 +289,7 @@ impl Executor {
     fn poll(&mut self, number: u64) -> bool {
         let Some(task) = self.tasks.get_mut(&number) else { return true };
         let actor = task.actor;
+        self.sim.lock().polled = number;
         let poll = task.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let mut world = self.sim.lock();
         let suspended = world.take_suspended();
@@ -334,6 +343,7 @@ impl Executor {
 
     fn end(&mut self, number: u64, died: bool) {
         let Some(task) = self.tasks.remove(&number) else { return };
+        self.sim.lock().at_hand.remove(&number);
         match (task.actor, task.seat) {
             (Actor::Handler, Some(seat)) if died => self.replace(seat),
             (Actor::Handler, Some(seat)) => self.handlers[seat].busy = false,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::kind::{Kind, Kinds};
 use super::rng::Rng;
 
 /// Something that goes wrong, or a situation that must have been met.
@@ -61,11 +62,51 @@ pub enum Fault {
     SeveralLoops,
     /// F-22: the same looping step entered again.
     Reentered,
+    /// A loop whose iterations each ask for a loop.
+    LoopOfLoops,
+    /// A run or an iteration that calls page after page.
+    Pages,
+    /// A run or an iteration that calls named tasks or sinks behind its tool.
+    Saves,
+    /// A run or an iteration that goes through a list of tasks.
+    Tasks,
+    /// A run or an iteration that calls another playbook.
+    Child,
+    /// A run or an iteration that waits for a time.
+    Wait,
+    /// A run or an iteration that waits for somebody.
+    Callback,
+    /// A step that waits for all of its branches.
+    Join,
 }
 
 impl Fault {
+    /// Those that come from outside at any moment: each must have met each kind of entry.
+    pub const ANYTIME: [Self; 20] = [
+        Self::Duplicate,
+        Self::Crash,
+        Self::Restart,
+        Self::CommitReplyLost,
+        Self::CommitLost,
+        Self::CommitLate,
+        Self::SendReplyLost,
+        Self::SendLost,
+        Self::SendPartial,
+        Self::ReadFails,
+        Self::Zombie,
+        Self::Reorder,
+        Self::MessageLost,
+        Self::DeadLettered,
+        Self::ClockSkew,
+        Self::SlowTool,
+        Self::StaleAnswer,
+        Self::DoubleAnswer,
+        Self::AnswerAfterEnd,
+        Self::Cancel,
+    ];
+
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 35] = [
         Self::Duplicate,
         Self::Crash,
         Self::Restart,
@@ -93,6 +134,14 @@ impl Fault {
         Self::Hundreds,
         Self::SeveralLoops,
         Self::Reentered,
+        Self::LoopOfLoops,
+        Self::Pages,
+        Self::Saves,
+        Self::Tasks,
+        Self::Child,
+        Self::Wait,
+        Self::Callback,
+        Self::Join,
     ];
 }
 
@@ -226,6 +275,9 @@ pub struct Coverage {
     pub reached: BTreeMap<(Actor, Site), u64>,
     /// Tasks that died there.
     pub crashed: BTreeMap<(Actor, Site), u64>,
+    /// Entries that a fault met: while they were written, sent or read, or while what they asked for was
+    /// under way.
+    pub pairs: BTreeMap<(Fault, Kind), u64>,
 }
 
 impl Coverage {
@@ -233,10 +285,19 @@ impl Coverage {
         *self.faults.entry(fault).or_default() += 1;
     }
 
+    pub(crate) fn paired(&mut self, fault: Fault, kinds: Kinds) {
+        for kind in kinds.iter() {
+            *self.pairs.entry((fault, kind)).or_default() += 1;
+        }
+    }
+
     /// Adds what another run met.
     pub fn absorb(&mut self, other: &Self) {
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
+        }
+        for (pair, count) in &other.pairs {
+            *self.pairs.entry(*pair).or_default() += count;
         }
         for (mine, theirs) in
             [(&mut self.reached, &other.reached), (&mut self.crashed, &other.crashed)]

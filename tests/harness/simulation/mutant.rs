@@ -4,6 +4,7 @@ use engine_core::event::{Envelope, Input};
 use engine_core::ids::{AggregateKey, CommandId};
 use engine_core::state::State;
 
+use super::check::{awaited, frame_of};
 use super::fault::Odds;
 use super::queue::Received;
 use super::world::World;
@@ -35,11 +36,17 @@ pub enum Mutant {
     EarlyTimers,
     /// Workers acknowledge before they run.
     WorkerAckFirst,
+    /// An answer to a former call of a unit counts for the one that is out.
+    FormerCall,
+    /// What a child tells at its end is lost, and nobody asks it again.
+    ChildUnheard,
+    /// Workers forget which page they were asked for.
+    FirstPageAgain,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::AckFirst,
         Self::PutInsteadOfCreate,
         Self::SendBeforeCommit,
@@ -52,6 +59,9 @@ impl Mutant {
         Self::RedriveBeforePut,
         Self::EarlyTimers,
         Self::WorkerAckFirst,
+        Self::FormerCall,
+        Self::ChildUnheard,
+        Self::FirstPageAgain,
     ];
 
     pub(crate) fn sweeps(self) -> bool {
@@ -84,6 +94,13 @@ impl Mutant {
                     unfence(envelope, state);
                 }
                 Self::LateAnswerToCurrentEpoch => redirect(world, envelope),
+                Self::FormerCall => {
+                    let state = chain.and_then(|chain| chain.last()).map(|entry| &entry.state);
+                    renumber(envelope, state);
+                }
+                Self::ChildUnheard if matches!(envelope.input, Input::Start(_)) && folded() => {
+                    envelope.input = Input::Tick;
+                }
                 _ => {}
             }
         }
@@ -94,18 +111,28 @@ impl Mutant {
     }
 }
 
+/// Makes an answer to one call of a unit the answer to the call that is out.
+fn renumber(envelope: &mut Envelope, state: Option<&State>) {
+    let Input::Answer(answer) = &mut envelope.input else { return };
+    let id = answer.command_id.as_str();
+    let first = id.split_once('/').map_or(id, |(first, _)| first).to_owned();
+    let is_call = |id: &CommandId| {
+        let rest = id.as_str().strip_prefix(&first);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let awaited = state.map(|state| awaited(&envelope.to, state)).unwrap_or_default();
+    if let Some((id, attempt)) = awaited.into_iter().find(|(id, _)| is_call(id)) {
+        (answer.command_id, answer.attempt) = (id, attempt);
+    }
+}
+
 fn unfence(envelope: &mut Envelope, state: Option<&State>) {
     let Input::Answer(answer) = &mut envelope.input else { return };
     let current = match state {
         Some(State::Execution(state)) => {
             state.run_of_command(&answer.command_id).map(|(_, _, attempt)| attempt)
         }
-        Some(State::Loop(state)) => {
-            let first = answer.command_id.as_str().rsplit(':').next();
-            let first = first.and_then(|first| first.parse().ok());
-            let frame = state.pending.iter().find(|frame| Some(frame.first) == first);
-            frame.map(|frame| frame.attempt)
-        }
+        Some(State::Loop(state)) => frame_of(state, &answer.command_id).map(|frame| frame.attempt),
         None => None,
     };
     answer.attempt = current.unwrap_or(answer.attempt);

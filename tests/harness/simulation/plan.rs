@@ -1,8 +1,11 @@
 //! A playbook drawn by chance, and what it must come to.
 
+mod body;
+mod child;
 mod repeat;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use engine_core::event::Status;
 use serde_json::{Map, Value, json};
@@ -10,17 +13,25 @@ use serde_json::{Map, Value, json};
 use self::repeat::Shape;
 use super::fault::Fault;
 use super::rng::Rng;
-use super::tool::{Tool, Toolbox};
+use super::tool::{Body, End, Tool, Toolbox};
 
 /// A playbook and its future.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// The playbook.
-    pub(crate) text: String,
-    pub(crate) tools: Toolbox,
+    pub(crate) book: Book,
+    /// The playbooks that it calls.
+    pub(crate) books: Vec<Book>,
     pub(crate) expected: Expected,
     /// Situations that it brings about.
     pub(crate) shapes: Vec<Fault>,
+}
+
+/// A playbook, and the tools that it calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Book {
+    pub(crate) text: String,
+    pub(crate) tools: Arc<Toolbox>,
 }
 
 /// What an execution must come to, whatever goes wrong below it.
@@ -32,6 +43,8 @@ pub(crate) struct Expected {
     pub(crate) steps: BTreeMap<String, StepFuture>,
     /// How often each step loops over each list, as JSON.
     pub(crate) loops: BTreeMap<(String, String), u64>,
+    /// What iterations have counted in variables, where nothing came out of order.
+    pub(crate) counts: BTreeMap<String, u64>,
 }
 
 /// What a step must come to.
@@ -48,10 +61,10 @@ pub(crate) struct StepFuture {
 /// A part of a playbook, entered with `n` and whatever its own arguments are.
 #[derive(Clone, Debug)]
 enum Stage {
-    /// One tool call.
-    Call(Handling),
-    /// Branches beside the main one.
-    FanOut { branches: u64, bad: bool },
+    /// A step.
+    Call(Handling, Body),
+    /// Branches beside the main one, or before it.
+    FanOut { branches: u64, bad: bool, joins: bool },
     /// A loop.
     Loop(Shape),
     /// A loop that is entered again when it is done.
@@ -78,9 +91,15 @@ enum Handling {
 /// Builds a playbook stage by stage, and lives through it at the same time.
 pub(crate) struct Builder<'a> {
     rng: &'a mut Rng,
+    path: String,
     steps: Vec<Value>,
     workload: Map<String, Value>,
     tools: Toolbox,
+    books: Vec<Book>,
+    /// Playbooks drawn for steps to call.
+    called: u64,
+    /// Whether what is drawn runs so often that it must not take long.
+    hurried: bool,
     shapes: Vec<Fault>,
     expected: Expected,
     /// Whether the execution still goes on here.
@@ -91,24 +110,28 @@ pub(crate) struct Builder<'a> {
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng, path: &str) -> Self {
         let tools = Toolbox::new(rng.draw());
-        let (steps, loops) = (BTreeMap::new(), BTreeMap::new());
-        let expected = Expected { status: Status::Completed, exact: true, steps, loops };
+        let (steps, loops, counts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let expected = Expected { status: Status::Completed, exact: true, steps, loops, counts };
         let builder = Builder {
             rng,
+            path: path.to_owned(),
             steps: Vec::new(),
             workload: Map::new(),
             tools,
+            books: Vec::new(),
+            called: 0,
+            hurried: false,
             shapes: Vec::new(),
             expected,
             alive: true,
             loops: 0,
         };
-        builder.build(path)
+        builder.build()
     }
 }
 
 impl Builder<'_> {
-    fn build(mut self, path: &str) -> Plan {
+    fn build(mut self) -> Plan {
         let count = self.rng.within(1, 4);
         let stages: Vec<Stage> = (0..count).map(|_| self.draw_stage()).collect();
         let names: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
@@ -125,14 +148,15 @@ impl Builder<'_> {
             self.shapes.push(Fault::SeveralLoops);
         }
         self.expected.exact &= self.expected.status == Status::Completed;
-        let Self { steps, workload, tools, shapes, expected, .. } = self;
+        let Self { path, steps, workload, tools, books, shapes, expected, .. } = self;
         let playbook = json!({
             "apiVersion": "noetl.io/v2", "kind": "Playbook",
             "metadata": {"name": path, "path": path},
             "workload": workload, "workflow": steps,
         });
         let text = serde_json::to_string_pretty(&playbook).unwrap_or_default();
-        Plan { text, tools, expected, shapes }
+        let book = Book { text, tools: Arc::new(tools) };
+        Plan { book, books, expected, shapes }
     }
 
     fn draw_stage(&mut self) -> Stage {
@@ -140,9 +164,14 @@ impl Builder<'_> {
             0..=2 => {
                 let handlings =
                     [Handling::None, Handling::Continue, Handling::Retry, Handling::RetryThenRoute];
-                Stage::Call(*self.rng.pick(&handlings))
+                let handling = *self.rng.pick(&handlings);
+                Stage::Call(handling, self.body())
             }
-            3 => Stage::FanOut { branches: self.rng.within(1, 5), bad: self.rng.below(8) == 0 },
+            3 => Stage::FanOut {
+                branches: self.rng.within(1, 5),
+                bad: self.rng.below(8) == 0,
+                joins: self.rng.below(2) == 0,
+            },
             4..=8 => Stage::Loop(self.shape()),
             9 => {
                 let shape = self.plain_shape();
@@ -158,8 +187,11 @@ impl Builder<'_> {
 
     fn stage(&mut self, name: &str, stage: &Stage, n: u64, next: Option<(&str, &Stage)>) -> u64 {
         match stage {
-            Stage::Call(handling) => self.call(name, *handling, n, next),
-            Stage::FanOut { branches, bad } => self.fan_out(name, (*branches, *bad), n, next),
+            Stage::Call(handling, body) => self.call(name, (*handling, body), n, next),
+            Stage::FanOut { joins: true, branches, bad } => {
+                self.join(name, (*branches, *bad), n, next)
+            }
+            Stage::FanOut { branches, bad, .. } => self.fan_out(name, (*branches, *bad), n, next),
             Stage::Loop(shape) => self.looped(name, shape, next),
             Stage::Twice(shape, again) => self.twice(name, shape, again, next),
             Stage::AtOnce(shape, again) => self.at_once(name, shape, again, n, next),
@@ -216,28 +248,31 @@ impl Builder<'_> {
     fn draw_tool(&mut self) -> Tool {
         let stuffing = match self.rng.below(12) {
             0 => 40_000,
-            1 => 30_000,
+            1 => 32_000,
             2..=4 => 700,
             _ => 0,
         };
         let longest_ms = *self.rng.pick(&[0, 5, 60, 900]);
-        Tool { refuses_ppm: 0, flaky: 0, stuffing, longest_ms }
+        Tool { stuffing, longest_ms, ..Tool::default() }
     }
 
     fn call(
         &mut self,
         name: &str,
-        handling: Handling,
+        (handling, body): (Handling, &Body),
         n: u64,
         next: Option<(&str, &Stage)>,
     ) -> u64 {
         let retries = matches!(handling, Handling::Retry | Handling::RetryThenRoute);
         let refuses_ppm = if self.rng.below(3) == 0 { 300_000 } else { 0 };
         let drawn = self.draw_tool();
-        self.tool(name, Tool { refuses_ppm, flaky: if retries { 2 } else { 0 }, ..drawn });
-        let refused = self.tools.refuses(name, &json!(n));
-        let after = if refused { self.rng.below(1_000) } else { self.tools.value(name, &json!(n)) };
-        let passed = if refused { json!(after) } else { json!(format!("{{{{ {name}.value }}}}")) };
+        let listed = matches!(body, Body::Tasks(_));
+        let flaky = if retries || listed { 2 } else { 0 };
+        self.tool(name, Tool { refuses_ppm, flaky, body: body.clone(), ..drawn });
+        let end = self.tools.end(name, &json!(n));
+        let told = matches!((body, &end), (Body::Call, End::Good(_)));
+        let after = if told { self.tools.value(name, &json!(n)) } else { self.rng.below(1_000) };
+        let passed = if told { json!(format!("{{{{ {name}.value }}}}")) } else { json!(after) };
         let mut rules = Vec::new();
         if retries {
             rules.push(self.retry_rule(1));
@@ -251,15 +286,26 @@ impl Builder<'_> {
             };
             rules.push(json!({"when": "{{ event.name == 'call.error' }}", "then": then}));
         }
+        rules.extend(body::rules(name, body, false, &[]));
         let on_error = if handling == Handling::Continue { "continue" } else { "fail" };
         let onward = Self::onward(next, &passed);
-        self.add(json!({
+        let mut step = json!({
             "step": name, "tool": {"kind": "noop"}, "case": rules, "next": onward,
-            "spec": {"on_error": on_error, "timeout": "2s"},
-        }));
-        let result = (!refused).then(|| self.tools.result(name, &json!(n)));
+            "spec": {"on_error": on_error},
+        });
+        self.embody(&mut step, body, "{{ n }}");
+        self.add(step);
+        let lost = match (&end, handling) {
+            (End::Good(_), _) | (_, Handling::Continue) => false,
+            (End::Refused(_), handling) => handling != Handling::RetryThenRoute,
+            (End::Unsaved(_), _) => true,
+        };
+        let result = match end {
+            End::Good(result) => Some(result),
+            End::Refused(_) | End::Unsaved(_) => None,
+        };
         self.ran(name, result);
-        if refused && !matches!(handling, Handling::Continue | Handling::RetryThenRoute) {
+        if lost {
             self.fail();
         }
         after
@@ -270,7 +316,12 @@ impl Builder<'_> {
         let delays = [0.0, 0.2, 5.0, 90.0];
         let delay = *self.rng.pick(if calls > 5 { &delays[..2] } else { &delays });
         let retry = json!({"max_attempts": 4, "initial_delay": delay, "backoff_multiplier": 1.5});
-        json!({"when": "{{ event.name == 'call.error' }}", "then": {"retry": retry}})
+        let mut then = json!({"retry": retry});
+        if self.rng.below(4) == 0 {
+            // Something is noted before the call is tried again.
+            then["sink"] = json!({"tool": {"kind": "noop"}, "on_error": "continue"});
+        }
+        json!({"when": "{{ event.name == 'call.error' }}", "then": then})
     }
 
     fn fan_out(
@@ -311,6 +362,66 @@ impl Builder<'_> {
             // The main branch races against the failure.
             self.expected.status = Status::Failed;
             self.expected.exact = false;
+        }
+        after
+    }
+
+    /// Branches that all lead to one step, which waits for all of them.
+    fn join(
+        &mut self,
+        name: &str,
+        (branches, bad): (u64, bool),
+        n: u64,
+        next: Option<(&str, &Stage)>,
+    ) -> u64 {
+        let drawn = self.draw_tool();
+        self.tool(name, drawn);
+        let result = self.tools.result(name, &json!(n));
+        self.ran(name, Some(result));
+        let joint = format!("{name}_joint");
+        let mut targets = Vec::new();
+        for number in 0..branches {
+            let leaf = format!("{name}_leaf{number}");
+            targets.push(target(&leaf, &json!({"n": number})));
+            let body = self.body();
+            let drawn = self.draw_tool();
+            let refuses_ppm = if bad { 500_000 } else { 100_000 };
+            self.tool(&leaf, Tool { refuses_ppm, body: body.clone(), ..drawn });
+            let end = self.tools.end(&leaf, &json!(number));
+            let rules = body::rules(&leaf, &body, false, &[]);
+            let on_error = if bad { "fail" } else { "continue" };
+            let mut step = json!({
+                "step": leaf, "tool": {"kind": "noop"}, "case": rules,
+                "next": [target(&joint, &json!({"n": branches}))], "spec": {"on_error": on_error},
+            });
+            self.embody(&mut step, &body, "{{ n }}");
+            self.steps.push(step);
+            if bad && self.alive && !matches!(end, End::Good(_)) {
+                // The other branches race against the failure.
+                self.expected.exact = false;
+                self.expected.status = Status::Failed;
+            }
+            let result = match end {
+                End::Good(result) => Some(result),
+                End::Refused(_) | End::Unsaved(_) => None,
+            };
+            self.ran(&leaf, result);
+        }
+        self.alive &= self.expected.status == Status::Completed;
+        self.add(json!({
+            "step": name, "tool": {"kind": "noop"}, "next": targets, "spec": {"timeout": "2s"},
+        }));
+        let (drawn, after) = (self.draw_tool(), self.rng.below(1_000));
+        self.tool(&joint, drawn);
+        let result = self.tools.result(&joint, &json!(branches));
+        let onward = Self::onward(next, &json!(after));
+        self.add(json!({
+            "step": joint, "tool": {"kind": "noop"}, "next": onward,
+            "spec": {"timeout": "2s", "join": "all"},
+        }));
+        self.ran(&joint, Some(result));
+        if self.alive {
+            self.shapes.push(Fault::Join);
         }
         after
     }

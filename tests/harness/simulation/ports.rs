@@ -17,7 +17,8 @@ use engine_core::ports::{
 use engine_core::project::event_span;
 use engine_core::state::State;
 
-use super::fault::Site;
+use super::fault::{Fault, Site};
+use super::kind::Kinds;
 use super::mutant::Mutant;
 use super::world::{Reply, Sim, World, silence};
 
@@ -97,7 +98,14 @@ impl StateStore for Simulated {
     }
 
     async fn commit(&self, entry: &Entry) -> Result<(), PortError> {
-        let early = self.sim.lock().mutant == Some(Mutant::SendBeforeCommit);
+        let early = {
+            let mut world = self.sim.lock();
+            world.take_up(Kinds::of(entry));
+            if self.skew_ms != 0 {
+                world.pair(Fault::ClockSkew);
+            }
+            world.mutant == Some(Mutant::SendBeforeCommit)
+        };
         if early {
             let out = outbox(entry);
             CommandQueue::send(self, &out.commands).await?;
@@ -169,8 +177,8 @@ impl PayloadStore for Simulated {
 impl Catalog for Simulated {
     async fn playbook(&self, reference: &PlaybookRef) -> Result<Arc<Playbook>, PortError> {
         let find = |world: &mut World| {
-            let mut all = world.subjects.iter().map(|subject| &subject.playbook);
-            all.find(|playbook| playbook.reference == *reference).cloned()
+            let found = world.library.get(&reference.path).map(|(playbook, _)| playbook);
+            found.filter(|playbook| playbook.reference == *reference).cloned()
         };
         let found = self.sim.read(Site::ReadPlaybook, find).await?;
         found.ok_or_else(|| PortError::new(PortErrorKind::NotFound, "no such playbook"))
@@ -178,8 +186,7 @@ impl Catalog for Simulated {
 
     async fn newest(&self, path: &str) -> Result<Option<PlaybookRef>, PortError> {
         let find = |world: &mut World| {
-            let mut all = world.subjects.iter().map(|subject| &subject.playbook.reference);
-            all.find(|reference| reference.path == path).cloned()
+            world.library.get(path).map(|(playbook, _)| playbook.reference.clone())
         };
         self.sim.read(Site::ReadPlaybook, find).await
     }

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use super::fault::{Fault, Site};
 use super::mutant::Mutant;
 use super::queue::Received;
+use super::tool::Call;
 use super::world::{Sim, Wake};
 
 /// Milliseconds after which a failed batch is tried again.
@@ -35,6 +36,8 @@ pub(crate) async fn handle(sim: Sim, driver: Arc<Driver>, batch: Vec<Received<En
     let mutant = {
         let mut world = sim.lock();
         world.delivered(&batch);
+        let newest = world.newest(&batch[0].body.to);
+        world.take_up(newest);
         world.note(|| {
             let one =
                 |one: &Received<Envelope>| format!("{} (receive {})", one.body.id, one.receives);
@@ -94,7 +97,12 @@ fn complain(sim: &Sim, error: &DriverError) {
 
 /// One invocation of a worker.
 pub(crate) async fn work(sim: Sim, ports: Ports, received: Received<Command>, name: String) {
-    let mutant = sim.lock().mutant;
+    let mutant = {
+        let mut world = sim.lock();
+        let kinds = world.asking(&received.body.id, received.body.attempt);
+        world.take_up(kinds);
+        world.mutant
+    };
     if mutant == Some(Mutant::WorkerAckFirst) {
         sim.lock().commands.acknowledge(&received);
     }
@@ -138,7 +146,8 @@ async fn run(
     let scope: Scope = serde_json::from_value(scope)
         .map_err(|error| PortError::new(PortErrorKind::Corrupt, error.to_string()))?;
     let Some(frame) = &command.frame else {
-        let input = match scope.args.get("n") {
+        // A child's first step is given `m`, beside what else its caller was given.
+        let input = match scope.args.get("m").or_else(|| scope.args.get("n")) {
             Some(payload) => load(&readers, payload).await?,
             None => Value::Null,
         };
@@ -186,8 +195,12 @@ async fn call(sim: &Sim, command: &Command, input: &Value, worker: &str) -> Outc
         let now_ms = world.now_ms;
         let called = world.checks.called(command, worker, now_ms);
         world.check(called);
-        let tools = world.subject(command.reply_to.execution_id()).map(|subject| &subject.tools);
-        let outcome = tools.map(|tools| tools.call(step, input, attempt));
+        let tools = world.tools(&command.playbook);
+        let forgets = world.mutant == Some(Mutant::FirstPageAgain);
+        let (site, overrides) = (command.site, command.overrides.as_ref());
+        let overrides = overrides.filter(|_| !forgets);
+        let call = Call { step, site, overrides, attempt };
+        let outcome = tools.as_ref().map(|tools| tools.call(&call, input));
         let wait_ms = tools.map_or(0, |tools| tools.duration_ms(step, input));
         (now_ms, wait_ms, outcome)
     };

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use engine_core::event::{Entry, Fact, LoopOpen, Status};
 use engine_core::ids::AggregateKey;
 use engine_core::load::{Readers, load};
 use engine_core::payload::{LoopSummary, Payload, PayloadRef};
+use engine_core::playbook::PlaybookRef;
 use engine_core::state::{ExecutionState, LoopState, State};
 use serde_json::{Value, json};
 
 use super::check::{Violation, ensure};
 use super::ports::plain_readers;
-use super::tool::Toolbox;
+use super::tool::{End, Toolbox, plain};
 use super::world::{Sim, Subject, World};
 
 /// Judges every execution and every loop of a world.
@@ -36,19 +38,90 @@ pub(crate) fn judge(sim: &Sim) -> Result<(), Violation> {
         };
         let checks = settled_steps(sim, number, &key, state)?;
         for (step, found, expected) in checks {
-            let value = ready(load(&readers, &found))?;
+            let value = plain(ready(load(&readers, &found))?);
             ensure!(value == expected, "I-10", "{key}: `{step}` has {value}, not {expected}");
         }
         let mut loops: BTreeMap<(String, String), u64> = BTreeMap::new();
         for (of, chain) in log.iter().filter(|(of, _)| of.execution() == key && **of != key) {
-            let items = judge_loop(sim, number, &readers, of, chain)?;
+            let items = judge_loop(sim, &readers, of, chain)?;
             *loops.entry(items).or_default() += 1;
         }
+        judge_counts(sim, number, &readers, state)?;
         if let Some(expected) = expected_loops {
             ensure!(loops == expected, "I-11", "{key} loops over {loops:?}, not {expected:?}");
         }
     }
+    for (key, chain) in log.iter().filter(|(key, _)| **key == key.execution()) {
+        let known = sim.lock().subjects.iter().any(|one| one.id == key.execution_id());
+        if !known {
+            judge_child(sim, &readers, (key, chain), &log)?;
+        }
+    }
     log.iter().try_for_each(|(key, chain)| survives_writing(key, chain))
+}
+
+/// What iterations have counted: each of them once, where nothing came out of order.
+fn judge_counts(
+    sim: &Sim,
+    number: usize,
+    readers: &Readers,
+    state: &ExecutionState,
+) -> Result<(), Violation> {
+    let counts = {
+        let world = sim.lock();
+        let subject = &world.subjects[number];
+        let ordered = world.odds.fifo && world.checks.lost == 0 && world.checks.sleepers == 0;
+        let certain = subject.expected.exact && state.status == Status::Completed && ordered;
+        if certain { subject.expected.counts.clone() } else { BTreeMap::new() }
+    };
+    for (name, expected) in counts.iter().filter(|(_, count)| **count > 0) {
+        let found = match state.vars.get(name) {
+            Some(value) => ready(load(readers, value))?,
+            None => Value::Null,
+        };
+        ensure!(found == json!(expected), "I-1", "`{name}` is {found}, not {expected}");
+    }
+    Ok(())
+}
+
+/// A child comes to what its input says, unless whoever asked for it has stopped.
+fn judge_child(
+    sim: &Sim,
+    readers: &Readers,
+    (key, chain): (&AggregateKey, &[Entry]),
+    log: &BTreeMap<AggregateKey, Vec<Entry>>,
+) -> Result<(), Violation> {
+    let Some(State::Execution(state)) = last(chain) else {
+        return Err(Violation::new("I-9", format!("{key} is no execution")));
+    };
+    let tools = tools_of(sim, &state.playbook)?;
+    let workload = ready(load(readers, &state.workload))?;
+    let input = workload.get("m").cloned().unwrap_or(Value::Null);
+    let refused = tools.refuses("start", &input);
+    let expected = if refused { Status::Failed } else { Status::Completed };
+    let up = state.parent.as_ref().and_then(|up| log.get(&up.key)).and_then(|chain| last(chain));
+    let stopped = match up {
+        Some(State::Execution(up)) => up.status != Status::Completed,
+        Some(State::Loop(up)) => up.stopped,
+        None => true,
+    };
+    let cancel = state.status == Status::Cancelled && stopped;
+    ensure!(
+        state.status == expected || cancel,
+        "I-10",
+        "{key} ends as {:?}, not {expected:?} ({:?})",
+        state.status,
+        state.failure
+    );
+    for (of, chain) in log.iter().filter(|(of, _)| of.execution() == *key && *of != key) {
+        judge_loop(sim, readers, of, chain)?;
+    }
+    Ok(())
+}
+
+fn tools_of(sim: &Sim, playbook: &PlaybookRef) -> Result<Arc<Toolbox>, Violation> {
+    let tools = sim.lock().tools(playbook);
+    tools.ok_or_else(|| Violation::new("I-11", format!("nobody knows {}", playbook.path)))
 }
 
 fn last(chain: &[Entry]) -> Option<&State> {
@@ -112,7 +185,6 @@ fn settled_steps(
 /// The results of one loop; returns its step and its items.
 fn judge_loop(
     sim: &Sim,
-    number: usize,
     readers: &Readers,
     key: &AggregateKey,
     chain: &[Entry],
@@ -134,9 +206,8 @@ fn judge_loop(
     if let Some(summary) = summary
         && !state.stopped
     {
-        let found = ready(load(readers, &Payload::Loop(summary.clone())))?;
-        let world: &World = &sim.lock();
-        let expected = aggregate(&world.subjects[number].tools, state, &items);
+        let found = plain(ready(load(readers, &Payload::Loop(summary.clone())))?);
+        let expected = aggregate(&*tools_of(sim, &state.playbook)?, state, &items);
         ensure!(found == expected, "I-10", "{key} results in {found}, not {expected}");
     }
     Ok((open.step.to_string(), json!(items).to_string()))
@@ -158,7 +229,8 @@ fn closing(chain: &[Entry]) -> Option<&LoopSummary> {
 
 fn aggregate(tools: &Toolbox, state: &LoopState, items: &[Value]) -> Value {
     let step = state.step.as_str();
-    let failed = items.iter().filter(|item| tools.refuses(step, item)).count();
+    let failed = |item: &&Value| !matches!(tools.end(step, item), End::Good(_));
+    let failed = items.iter().filter(failed).count();
     let results: Vec<Value> = items.iter().map(|item| tools.settled(step, item)).collect();
     let total = items.len();
     let counts = json!({"total": total, "success": total - failed, "failed": failed});

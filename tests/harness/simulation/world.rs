@@ -8,17 +8,19 @@ use std::task::{Context, Poll};
 
 use engine_core::command::Command;
 use engine_core::event::{Entry, Envelope, Input};
-use engine_core::ids::{AggregateKey, ExecutionId};
-use engine_core::playbook::Playbook;
+use engine_core::ids::{AggregateKey, CommandId, ExecutionId, InputId};
+use engine_core::playbook::{Playbook, PlaybookRef};
 use engine_core::ports::{PortError, PortErrorKind};
 
 use super::check::{Checks, Violation};
 use super::fault::{Coverage, Fault, Odds, Site};
+use super::kind::{Kinds, cancels};
 use super::mutant::Mutant;
 use super::plan::Expected;
 use super::queue::{Manners, Queue, Received};
 use super::rng::{MILLION, Rng, hash};
 use super::tool::Toolbox;
+use super::visit::{self, Visit};
 
 /// Unix milliseconds at which every world begins.
 pub(crate) const BEGINNING_MS: i64 = 1_750_000_000_000;
@@ -40,6 +42,8 @@ pub(crate) enum Wake {
     Cancel(usize),
     /// A write arrives whose author gave up long ago.
     LateWrite(Box<Entry>),
+    /// Somebody answers a step that waits for it.
+    Visit(Box<Visit>),
     /// The process dies.
     Restart,
     /// An execution is taken up again after that.
@@ -53,7 +57,6 @@ pub(crate) enum Wake {
 pub(crate) struct Subject {
     pub(crate) id: ExecutionId,
     pub(crate) playbook: Arc<Playbook>,
-    pub(crate) tools: Toolbox,
     pub(crate) expected: Expected,
     pub(crate) cancelled: bool,
 }
@@ -72,11 +75,20 @@ pub(crate) struct World {
     pub(crate) events: Queue<Envelope>,
     pub(crate) commands: Queue<Command>,
     doomed: BTreeSet<(bool, u64)>,
+    /// Tokens that somebody was sent with.
+    tokens: BTreeSet<String>,
     pub(crate) log: BTreeMap<AggregateKey, Vec<Entry>>,
     pub(crate) blobs: BTreeMap<String, Vec<u8>>,
     pub(crate) subjects: Vec<Subject>,
+    /// Playbooks and their tools, by path.
+    pub(crate) library: BTreeMap<String, (Arc<Playbook>, Arc<Toolbox>)>,
     pub(crate) checks: Checks,
     pub(crate) coverage: Coverage,
+    /// The task that is polled, and the entry that each task has at hand.
+    pub(crate) polled: u64,
+    pub(crate) at_hand: BTreeMap<u64, Kinds>,
+    /// The entries that inputs came from.
+    origins: BTreeMap<(AggregateKey, InputId), Kinds>,
     pub(crate) violation: Option<Violation>,
     pub(crate) trace: u64,
     pub(crate) timeline: Option<Vec<String>>,
@@ -120,11 +132,16 @@ impl World {
             events: Queue::new(events),
             commands: Queue::new(commands),
             doomed: BTreeSet::new(),
+            tokens: BTreeSet::new(),
             log: BTreeMap::new(),
             blobs: BTreeMap::new(),
             subjects: Vec::new(),
+            library: BTreeMap::new(),
             checks: Checks::default(),
             coverage: Coverage::default(),
+            polled: 0,
+            at_hand: BTreeMap::new(),
+            origins: BTreeMap::new(),
             violation: None,
             trace: 0,
             timeline: None,
@@ -151,6 +168,11 @@ impl World {
 
     /// Forgets what tasks of a dead process would have done, and what its queues held.
     pub(crate) fn forget(&mut self) {
+        let open: Vec<AggregateKey> = self.checks.open.iter().cloned().collect();
+        for key in open {
+            let kinds = self.newest(&key);
+            self.coverage.paired(Fault::Restart, kinds);
+        }
         self.agenda.retain(|_, wake| !matches!(wake, Wake::Task(_)));
         self.events.clear();
         self.commands.clear();
@@ -162,8 +184,34 @@ impl World {
         let happens = self.rng.chance(odds(&self.odds));
         if happens {
             self.coverage.met(fault);
+            self.pair(fault);
         }
         happens
+    }
+
+    /// Counts a fault for the entry that the polled task has at hand.
+    pub(crate) fn pair(&mut self, fault: Fault) {
+        let kinds = self.at_hand.get(&self.polled).copied().unwrap_or_default();
+        self.coverage.paired(fault, kinds);
+    }
+
+    /// The polled task writes, sends or reads an entry.
+    pub(crate) fn take_up(&mut self, kinds: Kinds) {
+        self.at_hand.insert(self.polled, kinds);
+    }
+
+    /// The kinds of the last entry of an aggregate.
+    pub(crate) fn newest(&self, key: &AggregateKey) -> Kinds {
+        let last = self.log.get(key).and_then(|chain| chain.last());
+        last.map(Kinds::of).unwrap_or_default()
+    }
+
+    /// The kinds of the entry that asked for an attempt of a command.
+    pub(crate) fn asking(&self, id: &CommandId, attempt: u32) -> Kinds {
+        let place = self.checks.place(id, attempt);
+        let entry = place
+            .and_then(|(key, seq)| self.log.get(key)?.iter().rev().find(|entry| entry.seq == seq));
+        entry.map(Kinds::of).unwrap_or_default()
     }
 
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
@@ -190,8 +238,9 @@ impl World {
         self.check(Err(Violation::new(invariant, detail)));
     }
 
-    pub(crate) fn subject(&self, id: ExecutionId) -> Option<&Subject> {
-        self.subjects.iter().find(|subject| subject.id == id)
+    /// The tools of a playbook.
+    pub(crate) fn tools(&self, playbook: &PlaybookRef) -> Option<Arc<Toolbox>> {
+        self.library.get(&playbook.path).map(|(_, tools)| Arc::clone(tools))
     }
 
     /// A write of an entry reaches the store.
@@ -230,6 +279,10 @@ impl World {
             }
             chain.truncate(usize::try_from(entry.seq).unwrap_or(1).saturating_sub(1));
         }
+        if cancels(entry) {
+            let before = self.newest(&entry.key);
+            self.coverage.paired(Fault::Cancel, before);
+        }
         self.note(|| {
             let facts: Vec<String> = entry.facts.iter().map(super::brief).collect();
             format!("commit   {} #{}  {}", entry.key, entry.seq, facts.join(", "))
@@ -249,7 +302,18 @@ impl World {
         }
         self.check(result);
         self.log.entry(entry.key.clone()).or_default().push(entry.clone());
+        self.call_visitors(entry);
         true
+    }
+
+    /// Sends somebody for each step that waits for one.
+    fn call_visitors(&mut self, entry: &Entry) {
+        for waiting in visit::waiting(self, entry) {
+            if self.tokens.insert(waiting.token.clone()) {
+                let at_ms = self.now_ms + self.rng.span_ms(0, 40_000);
+                self.schedule(at_ms, Wake::Visit(Box::new(waiting)));
+            }
+        }
     }
 
     /// Messages reach a queue: all, some or none, once or twice, now or later, or never.
@@ -289,7 +353,13 @@ impl World {
     }
 
     pub(crate) fn send_event(&mut self, envelope: &Envelope) {
+        let tells = matches!(&envelope.input, Input::Answer(answer) if answer.worker == "playbook");
+        if self.mutant == Some(Mutant::ChildUnheard) && tells {
+            return;
+        }
         self.checks.sent_event(envelope);
+        let origin = self.at_hand.get(&self.polled).copied().unwrap_or_default();
+        self.origins.insert((envelope.to.clone(), envelope.id.clone()), origin);
         let body = Arc::new(envelope.clone());
         let (id, group) = (format!("{} {}", envelope.to, envelope.id), envelope.to.to_string());
         let stop = matches!(envelope.input, Input::Cancel { .. })
@@ -328,6 +398,9 @@ impl World {
 
     fn behind(&mut self) -> i64 {
         let reordered = self.rng.chance(self.odds.reorder);
+        if reordered {
+            self.pair(Fault::Reorder);
+        }
         if reordered { self.rng.span_ms(1, BEHIND_MS) } else { 0 }
     }
 
@@ -354,10 +427,18 @@ impl World {
         self.events.acknowledge(received);
     }
 
-    /// What a receive did beside receiving.
-    pub(crate) fn buried(&mut self, dead: usize, overtaken: bool) {
-        for _ in 0..dead {
+    /// The kinds of the entry that an input came from.
+    pub(crate) fn origin(&self, envelope: &Envelope) -> Kinds {
+        let origin = (envelope.to.clone(), envelope.id.clone());
+        self.origins.get(&origin).copied().unwrap_or_default()
+    }
+
+    /// What a receive did beside receiving; the kinds are those of the entries that dead messages came
+    /// from.
+    pub(crate) fn buried(&mut self, dead: &[Kinds], overtaken: bool) {
+        for kinds in dead {
             self.coverage.met(Fault::DeadLettered);
+            self.coverage.paired(Fault::DeadLettered, *kinds);
             self.checks.lost += 1;
         }
         if overtaken {
@@ -377,6 +458,8 @@ impl World {
                 && let Some(fault) = super::check::lateness(answer, &entry.state)
             {
                 self.coverage.met(fault);
+                let kinds = self.asking(&answer.command_id, answer.attempt);
+                self.coverage.paired(fault, kinds);
             }
         }
     }

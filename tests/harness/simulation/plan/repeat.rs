@@ -3,8 +3,9 @@
 use engine_core::limits::LOOP_IN_FLIGHT_DEFAULT;
 use serde_json::{Value, json};
 
-use super::{Builder, Stage, Tool, target};
+use super::{Builder, Stage, Tool, body, target};
 use crate::simulation::fault::Fault;
+use crate::simulation::tool::{Body, End};
 
 /// What a loop looks like.
 #[derive(Clone, Debug)]
@@ -21,6 +22,10 @@ pub(super) struct Shape {
     fail_fast: bool,
     continues: bool,
     refuses_ppm: u64,
+    /// What an iteration consists of.
+    body: Body,
+    /// Whether routes lead to a loop.
+    nested: bool,
 }
 
 /// What the rules of a loop do.
@@ -32,7 +37,7 @@ enum Rules {
     Retry,
     /// Try failed iterations again, and take care of the rest.
     RetryThenHandle,
-    /// Set a variable at every iteration.
+    /// Count good iterations in a variable.
     Set,
     /// Route from some iterations.
     Route,
@@ -51,10 +56,14 @@ impl Builder<'_> {
             Rules::Route,
             Rules::Done,
         ]);
+        let mut body = self.body();
+        if let (Body::Saves(saves), Rules::Route) = (&mut body, rules) {
+            saves.refuses_ppm = 0;
+        }
         let (source, items) = if self.rng.below(6) == 0 && rules != Rules::Route {
             self.odd_source()
         } else {
-            let items = self.numbers();
+            let items = if matches!(body, Body::Call) { self.numbers() } else { self.few() };
             (json!(items), items)
         };
         let parallel = self.rng.below(3) > 0;
@@ -68,12 +77,15 @@ impl Builder<'_> {
             fail_fast: rules != Rules::Route && self.rng.below(4) == 0,
             continues: self.rng.below(2) == 0,
             refuses_ppm,
+            body,
+            nested: self.rng.below(2) == 0,
         }
     }
 
     /// A loop without failures and rules.
     pub(super) fn plain_shape(&mut self) -> Shape {
-        let items = self.numbers();
+        let body = self.simple_body();
+        let items = if matches!(body, Body::Call) { self.numbers() } else { self.few() };
         Shape {
             source: json!(items),
             items,
@@ -83,7 +95,16 @@ impl Builder<'_> {
             fail_fast: false,
             continues: false,
             refuses_ppm: 0,
+            body,
+            nested: false,
         }
+    }
+
+    /// As many items as several calls for each allow.
+    pub(super) fn few(&mut self) -> Vec<Value> {
+        let count = *self.rng.pick(&[0, 1, 2, 3, 5, 8, 12]);
+        let from = self.rng.below(1_000);
+        (from..from + count).map(|number| json!(number)).collect()
     }
 
     /// Items around the sizes at which windows and frames behave differently.
@@ -136,14 +157,17 @@ impl Builder<'_> {
         let rules = self.rules(name, shape, next, &passed);
         let onward = Self::onward(next, &json!(after));
         self.add_loop(name, shape, &source, (rules, onward));
+        if shape.rules == Rules::Route {
+            self.sides(name, shape);
+        }
         if !self.alive {
             return after;
         }
         self.met(shape);
         self.enter_loop(name, &shape.items, settled.runs, settled.result.clone());
         self.expected.exact &= settled.certain;
-        if shape.rules == Rules::Route {
-            self.sides(name, shape);
+        if shape.rules == Rules::Set && settled.certain {
+            self.expected.counts.insert(format!("{name}_good"), settled.runs - settled.failed);
         }
         if settled.lost && !shape.continues && shape.rules != Rules::Done {
             self.fail();
@@ -163,7 +187,9 @@ impl Builder<'_> {
             tool.longest_ms = 60_000;
         }
         tool.refuses_ppm = shape.refuses_ppm;
-        tool.flaky = if retries { 2 } else { 0 };
+        let listed = matches!(shape.body, Body::Tasks(_));
+        tool.flaky = if retries || listed { 2 } else { 0 };
+        tool.body = shape.body.clone();
         self.tool(name, tool);
     }
 
@@ -194,22 +220,22 @@ impl Builder<'_> {
     }
 
     fn settle(&self, name: &str, shape: &Shape) -> Settled {
-        let refused: Vec<bool> =
-            shape.items.iter().map(|item| self.tools.refuses(name, item)).collect();
-        let unhandled = shape.rules != Rules::RetryThenHandle;
-        let first = refused.iter().position(|refused| *refused);
-        let mut runs = refused.len();
-        let mut certain = true;
-        if shape.fail_fast
-            && unhandled
-            && let Some(first) = first
-        {
+        let ends: Vec<End> = shape.items.iter().map(|item| self.tools.end(name, item)).collect();
+        let handles = shape.rules == Rules::RetryThenHandle;
+        let failed = |end: &&End| !matches!(end, End::Good(_));
+        let unhandled = |end: &End| match end {
+            End::Good(_) => false,
+            End::Refused(_) => !handles,
+            End::Unsaved(_) => true,
+        };
+        let (mut runs, mut certain) = (ends.len(), true);
+        if let Some(first) = ends.iter().position(unhandled).filter(|_| shape.fail_fast) {
             runs = first + 1;
             certain = shape.window.is_none();
         }
-        let failed = refused[..runs].iter().filter(|refused| **refused).count();
-        let all = runs > 0 && failed == runs;
-        let lost = unhandled && failed > 0 && (all || shape.fail_fast);
+        let lost = ends[..runs].iter().any(unhandled);
+        let failed = ends[..runs].iter().filter(failed).count();
+        let lost = lost && (failed == runs || shape.fail_fast);
         let results: Vec<Value> =
             shape.items[..runs].iter().map(|item| self.tools.settled(name, item)).collect();
         let (runs, failed) = (runs as u64, failed as u64);
@@ -225,20 +251,24 @@ impl Builder<'_> {
         next: Option<(&str, &Stage)>,
         passed: &Value,
     ) -> Vec<Value> {
-        let done = "{{ event.name == 'call.done' }}";
+        let (mut rules, mut extras) = (Vec::new(), Vec::new());
         match shape.rules {
-            Rules::None => Vec::new(),
-            Rules::Retry => vec![self.retry_rule(shape.items.len())],
+            Rules::None => {}
+            Rules::Retry => rules.push(self.retry_rule(shape.items.len())),
             Rules::RetryThenHandle => {
                 let handle = json!({"set": {"bad": "{{ item }}"}});
                 let failed = "{{ event.name == 'call.error' }}";
-                vec![self.retry_rule(shape.items.len()), json!({"when": failed, "then": handle})]
+                rules.push(self.retry_rule(shape.items.len()));
+                rules.push(json!({"when": failed, "then": handle}));
             }
-            Rules::Set => vec![json!({"when": done, "then": {"set": {"good": "{{ item }}"}}})],
+            Rules::Set => {
+                let count = format!("{{{{ ({name}_good | default(0)) + 1 }}}}");
+                extras.push(("true", json!({"set": {format!("{name}_good"): count}})));
+            }
             Rules::Route => {
-                let side = target(&format!("{name}_side"), &json!({"n": "{{ item }}"}));
-                let when = "{{ event.name == 'call.done' and item % 5 == 0 }}";
-                vec![json!({"when": when, "then": {"next": [side]}})]
+                let args = json!({"n": "{{ item }}", "items": "{{ [item, item + 1] }}"});
+                let side = target(&format!("{name}_side"), &args);
+                extras.push(("item % 5 == 0", json!({"next": [side]})));
             }
             Rules::Done => {
                 let onward = Self::onward(next, passed);
@@ -247,9 +277,11 @@ impl Builder<'_> {
                 } else {
                     json!({"next": onward})
                 };
-                vec![json!({"when": "{{ event.name == 'loop.done' }}", "then": then})]
+                rules.push(json!({"when": "{{ event.name == 'loop.done' }}", "then": then}));
             }
         }
+        rules.extend(body::rules(name, &shape.body, true, &extras));
+        rules
     }
 
     fn add_loop(
@@ -270,23 +302,39 @@ impl Builder<'_> {
             spec["policy"] = json!({"failure": {"mode": "fail_fast"}});
         }
         let on_error = if shape.continues { "continue" } else { "fail" };
-        self.add(json!({
+        let mut step = json!({
             "step": name, "tool": {"kind": "noop"}, "case": rules, "next": onward,
             "loop": {"in": source, "iterator": "item", "spec": spec},
-            "spec": {"on_error": on_error, "timeout": "2s"},
-        }));
-        if shape.rules == Rules::Route {
-            let side = format!("{name}_side");
-            self.add(json!({"step": side, "tool": {"kind": "noop"}, "spec": {"timeout": "2s"}}));
-        }
+            "spec": {"on_error": on_error},
+        });
+        self.hurried = shape.items.len() > 2;
+        self.embody(&mut step, &shape.body, "{{ item }}");
+        self.hurried = false;
+        self.add(step);
     }
 
-    /// Steps that iterations route to.
+    /// Steps that iterations route to: a call, or a loop of their own.
     fn sides(&mut self, name: &str, shape: &Shape) {
         let side = format!("{name}_side");
-        self.tool(&side, Tool { longest_ms: 20, ..Tool::default() });
+        let body = if shape.nested { self.simple_body() } else { Body::Call };
+        let tool = Tool { longest_ms: 20, body: body.clone(), ..Tool::default() };
+        self.tool(&side, tool);
+        let mut step = json!({
+            "step": side, "tool": {"kind": "noop"}, "spec": {},
+            "case": body::rules(&side, &body, shape.nested, &[]),
+        });
+        if shape.nested {
+            step["loop"] = json!({"in": "{{ items }}", "iterator": "inner"});
+            self.shapes.push(Fault::LoopOfLoops);
+        }
+        self.embody(&mut step, &body, "{{ n }}");
+        self.add(step);
         for item in &shape.items {
-            if item.as_u64().is_some_and(|n| n % 5 == 0) && !self.tools.refuses(name, item) {
+            let good = matches!(self.tools.end(name, item), End::Good(_));
+            let Some(n) = item.as_u64().filter(|n| good && n % 5 == 0) else { continue };
+            if shape.nested {
+                self.enter_loop(&side, &[json!(n), json!(n + 1)], 2, None);
+            } else {
                 self.ran(&side, None);
             }
         }
@@ -304,7 +352,8 @@ impl Builder<'_> {
         let onward = Self::onward(next, &json!(after));
         let second = target(name, &json!({"n": 0, "round": 2, "items": again}));
         let when = "{{ event.name == 'loop.done' and round == 1 }}";
-        let rules = vec![json!({"when": when, "then": {"next": [second]}})];
+        let mut rules = vec![json!({"when": when, "then": {"next": [second]}})];
+        rules.extend(body::rules(name, &shape.body, true, &[]));
         self.add_loop(name, shape, &json!("{{ items }}"), (rules, onward));
         for items in [&shape.items[..], again] {
             let settled = self.settle(name, &Shape { items: items.to_vec(), ..shape.clone() });
@@ -339,7 +388,8 @@ impl Builder<'_> {
         self.add(json!({
             "step": name, "tool": {"kind": "noop"}, "next": targets, "spec": {"timeout": "2s"},
         }));
-        self.add_loop(&body, shape, &json!("{{ items }}"), (Vec::new(), Vec::new()));
+        let rules = body::rules(&body, &shape.body, true, &[]);
+        self.add_loop(&body, shape, &json!("{{ items }}"), (rules, Vec::new()));
         for items in [&shape.items[..], again] {
             self.enter_loop(&body, items, items.len() as u64, None);
         }
