@@ -121,7 +121,8 @@ fn renumber(envelope: &mut Envelope, state: Option<&State>) {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let awaited = state.map(|state| awaited(&envelope.to, state)).unwrap_or_default();
-    if let Some((id, attempt)) = awaited.into_iter().find(|(id, _)| is_call(id)) {
+    let out = awaited.into_iter().find(|(id, _)| is_call(id));
+    if let Some((id, attempt)) = out.filter(|(id, _)| *id != answer.command_id) {
         (answer.command_id, answer.attempt) = (id, attempt);
     }
 }

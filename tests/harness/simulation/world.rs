@@ -355,7 +355,7 @@ impl World {
     pub(crate) fn send_event(&mut self, envelope: &Envelope) {
         let tells = matches!(&envelope.input, Input::Answer(answer) if answer.worker == "playbook");
         if self.mutant == Some(Mutant::ChildUnheard) && tells {
-            return;
+            return self.checks.sent_event(envelope);
         }
         self.checks.sent_event(envelope);
         let origin = self.at_hand.get(&self.polled).copied().unwrap_or_default();

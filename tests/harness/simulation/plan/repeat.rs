@@ -167,7 +167,7 @@ impl Builder<'_> {
         self.enter_loop(name, &shape.items, settled.runs, settled.result.clone());
         self.expected.exact &= settled.certain;
         if shape.rules == Rules::Set && settled.certain {
-            self.expected.counts.insert(format!("{name}_good"), settled.runs - settled.failed);
+            self.expected.counts.insert(format!("{name}_good"), settled.done);
         }
         if settled.lost && !shape.continues && shape.rules != Rules::Done {
             self.fail();
@@ -238,10 +238,12 @@ impl Builder<'_> {
         let lost = lost && (failed == runs || shape.fail_fast);
         let results: Vec<Value> =
             shape.items[..runs].iter().map(|item| self.tools.settled(name, item)).collect();
+        let refused = |end: &&End| matches!(end, End::Refused(_));
+        let done = (runs - ends[..runs].iter().filter(refused).count()) as u64;
         let (runs, failed) = (runs as u64, failed as u64);
         let stats = json!({"total": runs, "success": runs - failed, "failed": failed});
         let result = certain.then(|| json!({"results": results, "stats": stats}));
-        Settled { runs, failed, lost, certain, result }
+        Settled { runs, failed, done, lost, certain, result }
     }
 
     fn rules(
@@ -404,6 +406,8 @@ impl Builder<'_> {
 struct Settled {
     runs: u64,
     failed: u64,
+    /// Iterations whose tool came to a good end, whatever became of what saves its result.
+    done: u64,
     /// Whether the loop counts as failed.
     lost: bool,
     /// Whether the counts are certain.
