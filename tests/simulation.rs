@@ -3,7 +3,11 @@
 //! `SIM_SEEDS=100000` runs more of them, `SIM_FROM=...` others. `SIM_SEED=... cargo test -p tests --test
 //! simulation replay -- --nocapture` tells what happens in one; with `SIM_MUTANT=NoFence` in a broken one.
 
-#![expect(clippy::print_stdout, reason = "seeds, coverage and timelines are for a person to read")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "seeds, coverage and timelines are for a person to read; a failed call is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -64,7 +68,7 @@ fn survey() -> &'static (Coverage, u64) {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
         let lives = |first: u64| {
             let (mut met, mut commits, mut calls) = (Coverage::default(), 0, 0);
-            for seed in (from + first..from + count).step_by(threads as usize) {
+            for seed in (from + first..from + count).step_by(usize::try_from(threads).unwrap()) {
                 let report = demand(seed);
                 met.absorb(&report.coverage);
                 commits += report.commits;
@@ -77,8 +81,7 @@ fn survey() -> &'static (Coverage, u64) {
             let running: Vec<_> =
                 (0..threads).map(|first| scope.spawn(move || lives(first))).collect();
             for thread in running {
-                let (more, more_commits, more_calls) =
-                    thread.join().expect("a seed fails; see above");
+                let (more, more_commits, more_calls) = thread.join().unwrap();
                 met.absorb(&more);
                 commits += more_commits;
                 calls += more_calls;

@@ -476,13 +476,12 @@ impl Checks {
     fn awaits(&self, envelope: &Envelope) -> bool {
         let state = self.state(&envelope.to);
         match (&envelope.input, state) {
-            (Input::Start(_), None) => self.is_wanted(&envelope.to),
+            (Input::Start(_) | Input::LoopOpen(_), None) => self.is_wanted(&envelope.to),
             (Input::Callback { token, .. }, Some(State::Execution(state))) => {
                 state.runs.values().any(|run| {
                     run.unit.as_ref().is_some_and(|unit| unit.token.as_ref() == Some(token))
                 })
             }
-            (Input::LoopOpen(_), None) => self.is_wanted(&envelope.to),
             (Input::Answer(answer), Some(state)) => {
                 let pending = awaited(&envelope.to, state);
                 pending.contains(&(answer.command_id.clone(), answer.attempt))

@@ -9,6 +9,7 @@ use crate::simulation::tool::{Body, End};
 
 /// What a loop looks like.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(super) struct Shape {
     /// What `loop.in` evaluates to.
     source: Value,
