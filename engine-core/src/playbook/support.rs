@@ -8,8 +8,13 @@ use crate::playbook::sink;
 use crate::playbook::{Action, Playbook, Position, Step, Task, Tool};
 
 /// Kinds of tool that this build runs.
-pub const KINDS_RUN: [&str; 7] =
-    ["http", "noop", "python", "playbook", "workbook", "wait", "callback"];
+pub const KINDS_RUN: [&str; 18] = [
+    "http", "noop", "python", "postgres", "duckdb", "sqlite", "transfer", "s3", "nats", "lambda",
+    "secrets", "rhai", "script", "shell", "playbook", "workbook", "wait", "callback",
+];
+
+/// Where a `sink` can save, beside the event log.
+pub const SINKS_RUN: [&str; 7] = ["postgres", "duckdb", "sqlite", "http", "python", "file", "s3"];
 
 /// Everything in `playbook` that this version would not do, each an error.
 #[must_use]
@@ -186,11 +191,11 @@ impl Report<'_> {
     /// A sink runs the tool of its kind, unless it only records.
     fn sink(&mut self, value: &Value, at: Position, path: String) {
         let tool = sink::tool_of(value);
-        let runs = KINDS_RUN.contains(&tool.kind.as_str());
-        let runs = runs && tool.kind != "workbook" && !ENGINE_KINDS.contains(&tool.kind.as_str());
-        if !runs && !sink::records(value) {
+        if !SINKS_RUN.contains(&tool.kind.as_str()) && !sink::records(value) {
             let what = format!("a `sink` to `{}`", tool.kind);
-            self.add(at, path, &what, Some("use a `sink` to `http`, `python` or `event_log`"));
+            let known: Vec<String> = SINKS_RUN.iter().map(|kind| format!("`{kind}`")).collect();
+            let advice = format!("save to {} or `event_log`", known.join(", "));
+            self.add(at, path, &what, Some(&advice));
         }
     }
 }
@@ -207,7 +212,7 @@ fn is_off(value: &Value) -> bool {
 }
 
 fn is_bucket(kind: &str) -> bool {
-    ["s3", "gcs"].contains(&kind)
+    kind == "gcs"
 }
 
 #[cfg(test)]

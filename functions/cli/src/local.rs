@@ -36,9 +36,21 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 use worker::execute::Workbench;
+use worker::tools::duckdb::DuckDb;
+use worker::tools::file::FileSink;
 use worker::tools::http::{Http, HttpPolicy};
+use worker::tools::lambda::Lambda;
+use worker::tools::nats::Nats;
 use worker::tools::noop::Noop;
+use worker::tools::postgres::Postgres;
 use worker::tools::python::{Python, PythonPool};
+use worker::tools::rhai::Rhai;
+use worker::tools::s3::S3;
+use worker::tools::script::Script;
+use worker::tools::secrets::SecretsTool;
+use worker::tools::shell::Shell;
+use worker::tools::sqlite::Sqlite;
+use worker::tools::transfer::Transfer;
 use worker::tools::wait::Wait;
 
 pub(crate) use self::interrupts::Interrupts;
@@ -123,6 +135,18 @@ impl Local {
             .with_tool(Arc::new(Wait::CALLBACK))
             .with_tool(Arc::new(Http::new(policy)))
             .with_tool(Arc::new(python))
+            .with_tool(Arc::new(Postgres))
+            .with_tool(Arc::new(DuckDb))
+            .with_tool(Arc::new(Sqlite))
+            .with_tool(Arc::new(Transfer))
+            .with_tool(Arc::new(FileSink))
+            .with_tool(Arc::new(S3))
+            .with_tool(Arc::new(Nats))
+            .with_tool(Arc::new(Lambda))
+            .with_tool(Arc::new(SecretsTool))
+            .with_tool(Arc::new(Rhai))
+            .with_tool(Arc::new(Script))
+            .with_tool(Arc::new(Shell))
             .with_secrets(secrets)
             .with_env(env);
         let ids = SnowflakeIds::new(ports.clock.clone());

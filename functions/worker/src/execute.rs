@@ -22,7 +22,7 @@ use crate::render::{
 use crate::scope::{Names, Scopes};
 use crate::sink;
 use crate::task::{Task, line, resolve};
-use crate::tool::{Call, Success, Tool, ToolError};
+use crate::tool::{Call, Progress, Success, Tool, ToolError};
 use crate::unit::AboutCall;
 
 /// Everything a worker works with. Built once, at start.
@@ -260,6 +260,8 @@ impl<'a> Job<'a> {
             attempt: self.command.attempt,
             execution_id: &self.execution_id,
             step: self.command.step.as_str(),
+            saves: self.task.saves,
+            progress: Progress::default(),
         };
         // A tool stops by itself and says why; one that does not is dropped a little later.
         let grace = Duration::from_millis(TOOL_GRACE_MS);

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use engine_core::event::ToolFailure;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// One kind of work a playbook step can ask for.
@@ -37,6 +38,10 @@ pub struct Call<'a> {
     pub execution_id: &'a str,
     /// The step's name.
     pub step: &'a str,
+    /// Whether it saves what a step has done: the tool is a sink.
+    pub saves: bool,
+    /// Where a long call says how far it is.
+    pub progress: Progress,
 }
 
 impl Call<'_> {
@@ -53,6 +58,25 @@ impl Call<'_> {
             Value::Bool(flag) => Some(*flag),
             Value::String(text) => text.trim().to_ascii_lowercase().parse().ok(),
             _ => None,
+        }
+    }
+}
+
+/// How far a long call is: whoever listens sees the newest report, not every one.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Option<watch::Sender<Value>>);
+
+impl Progress {
+    /// Reports that arrive at `listener`.
+    #[must_use]
+    pub fn to(listener: watch::Sender<Value>) -> Self {
+        Self(Some(listener))
+    }
+
+    /// Replaces the report before; nothing happens where nobody listens.
+    pub fn report(&self, value: Value) {
+        if let Some(listener) = &self.0 {
+            listener.send_replace(value);
         }
     }
 }

@@ -48,7 +48,7 @@ pub(in crate::playbook) const KINDS: &[&str] = &[
 ];
 
 /// Kinds of a sink beside those of a tool.
-const SINK_KINDS: [&str; 2] = ["event_log", "event"];
+const SINK_KINDS: [&str; 3] = ["event_log", "event", "file"];
 
 pub(super) const RETRY: Level = Level {
     name: "`retry`",

@@ -129,6 +129,8 @@ async fn call(tool: &Http, config: Value) -> Result<Value, (ToolFailure, Value)>
         attempt: 1,
         execution_id: "1",
         step: "fetch",
+        saves: false,
+        progress: crate::tool::Progress::default(),
     };
     tool.call(&call).await.map(|success| success.result).map_err(|error| {
         let (failure, left) = error.into_failure();
@@ -465,6 +467,8 @@ async fn each_redirect_is_checked_again() {
         attempt: 1,
         execution_id: "1",
         step: "s",
+        saves: false,
+        progress: crate::tool::Progress::default(),
     })
     .unwrap();
     assert!(clients.check(&request.url).is_ok());

@@ -35,6 +35,8 @@ async fn call_for(
         attempt: 1,
         execution_id: "99",
         step: "work",
+        saves: false,
+        progress: crate::tool::Progress::default(),
     };
     tool.call(&call).await.map_err(ToolError::into_failure)
 }

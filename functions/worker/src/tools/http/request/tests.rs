@@ -18,6 +18,8 @@ fn request_with(config: Value, args: Value) -> Result<Request, ToolError> {
         attempt: 1,
         execution_id: "1",
         step: "fetch",
+        saves: false,
+        progress: crate::tool::Progress::default(),
     })
 }
 
