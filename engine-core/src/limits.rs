@@ -201,3 +201,12 @@ pub const WAIT_MS_MAX: u64 = 31_536_000_000;
 pub const CALLBACK_MS_DEFAULT: u64 = 86_400_000;
 /// Bytes of what a callback brings.
 pub const CALLBACK_BYTES_MAX: usize = 256 << 10;
+
+/// Statements of one SQL call: loops in a template write some hundreds, lists belong into `params`.
+pub const SQL_STATEMENTS_MAX: usize = 10_000;
+/// Rows of one statement of a sink when nothing is said (`NoETL`'s default of a chunk).
+pub const SAVE_BATCH_ROWS_DEFAULT: usize = 1_000;
+/// Rows of one statement of a sink, whatever is said: its text or parameter stays a few megabytes.
+pub const SAVE_BATCH_ROWS_MAX: usize = 10_000;
+/// Columns of one row: what `PostgreSQL` allows in a table.
+pub const SAVE_COLUMNS_MAX: usize = 1_600;

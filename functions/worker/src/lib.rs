@@ -10,6 +10,7 @@
 //! * `render`: the only place that evaluates templates; `scope` holds what they see,
 //!   `unit` what a run of several calls adds.
 //! * `credentials`, `redact`: secrets enter here, and do not leave.
+//! * `sql`, `save`: what the tools for databases have in common.
 //! * `outcome`, `output`: results and texts in the size that an answer may have.
 //!
 //! # Invariants
@@ -33,7 +34,9 @@ mod outcome;
 mod output;
 mod redact;
 mod render;
+mod save;
 mod scope;
 mod sink;
+mod sql;
 mod task;
 mod unit;
