@@ -210,3 +210,13 @@ pub const SAVE_BATCH_ROWS_DEFAULT: usize = 1_000;
 pub const SAVE_BATCH_ROWS_MAX: usize = 10_000;
 /// Columns of one row: what `PostgreSQL` allows in a table.
 pub const SAVE_COLUMNS_MAX: usize = 1_600;
+/// Milliseconds to connect to `PostgreSQL`: a live server answers far sooner.
+pub const POSTGRES_CONNECT_MS: u64 = 10_000;
+/// Milliseconds without any sign of life after which a connection to `PostgreSQL` counts as lost.
+pub const POSTGRES_SILENCE_MS: u64 = 30_000;
+/// Connections to one database as one user: a loop's calls wait for each other, not the server's limit.
+pub const POSTGRES_CLIENTS_MAX: usize = 16;
+/// Databases that a worker keeps connections to; the one that has rested longest gives way.
+pub const POSTGRES_POOLS_MAX: usize = 32;
+/// Bytes of the rows of one call, as JSON: half of a result, as the last rows stand in it twice.
+pub const SQL_ROWS_BYTES_MAX: usize = RESULT_BYTES_MAX / 2;

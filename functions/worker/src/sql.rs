@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::tool::{Call, Success, ToolError};
 
 pub(crate) mod identifier;
-mod lexer;
+pub(crate) mod lexer;
 pub(crate) mod named;
 pub(crate) mod params;
 pub(crate) mod split;

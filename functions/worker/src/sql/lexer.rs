@@ -37,6 +37,12 @@ pub(crate) fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
     })
 }
 
+/// The first word of a statement, without blanks, comments and parentheses before it; empty if it has none.
+pub(crate) fn first_word(text: &str) -> &str {
+    let mut words = tokens(text).skip_while(|token| token.kind == Kind::Blank || token.text == "(");
+    words.next().filter(|token| token.kind == Kind::Word).map_or("", |token| token.text)
+}
+
 /// Kind and length of the first token; the length ends at a character.
 fn first(text: &str) -> (Kind, usize) {
     let bytes = text.as_bytes();
