@@ -209,3 +209,22 @@ pub const PROGRESS_EVERY_PART: u32 = 10;
 pub const PROGRESS_REPORTS_MAX: u32 = 100;
 /// Bytes of a report as JSON: a batch of them has to fit into an entry beside its results.
 pub const PROGRESS_BYTES_MAX: usize = 1 << 10;
+
+/// Statements of one SQL call: loops in a template write some hundreds, lists belong into `params`.
+pub const SQL_STATEMENTS_MAX: usize = 10_000;
+/// Rows of one statement of a sink when nothing is said (`NoETL`'s default of a chunk).
+pub const SAVE_BATCH_ROWS_DEFAULT: usize = 1_000;
+/// Rows of one statement of a sink, whatever is said: its text or parameter stays a few megabytes.
+pub const SAVE_BATCH_ROWS_MAX: usize = 10_000;
+/// Columns of one row: what `PostgreSQL` allows in a table.
+pub const SAVE_COLUMNS_MAX: usize = 1_600;
+/// Milliseconds to connect to `PostgreSQL`: a live server answers far sooner.
+pub const POSTGRES_CONNECT_MS: u64 = 10_000;
+/// Milliseconds without any sign of life after which a connection to `PostgreSQL` counts as lost.
+pub const POSTGRES_SILENCE_MS: u64 = 30_000;
+/// Connections to one database as one user: a loop's calls wait for each other, not the server's limit.
+pub const POSTGRES_CLIENTS_MAX: usize = 16;
+/// Databases that a worker keeps connections to; the one that has rested longest gives way.
+pub const POSTGRES_POOLS_MAX: usize = 32;
+/// Bytes of the rows of one call, as JSON: half of a result, as the last rows stand in it twice.
+pub const SQL_ROWS_BYTES_MAX: usize = RESULT_BYTES_MAX / 2;

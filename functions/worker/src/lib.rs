@@ -11,6 +11,7 @@
 //!   `unit` what a run of several calls adds.
 //! * `credentials`, `redact`: secrets enter here, and do not leave.
 //! * `progress`: long calls tell how far they are.
+//! * `sql`, `save`: what the tools for databases have in common.
 //! * `outcome`, `output`: results and texts in the size that an answer may have.
 //!
 //! # Invariants
@@ -36,7 +37,9 @@ mod output;
 mod progress;
 mod redact;
 mod render;
+mod save;
 mod scope;
 mod sink;
+mod sql;
 mod task;
 mod unit;
