@@ -15,14 +15,16 @@ CARGO_DENY := 0.20.2
 # Servers that tests talk to; each is started for the time of a command.
 SERVICES := tests/services/with $(TOOLS)
 
-.PHONY: help test lint check setup postgres release bench sim fmt
+.PHONY: help test lint check setup postgres duckdb release bench sim fmt
 
 help: ## Lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-test: setup lint release ## Installs what the tests need, then runs everything
+test: setup lint release duckdb ## Installs what the tests need, then runs everything
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
+		NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/worker-duckdb \
 		$(SERVICES) cargo test --workspace --no-fail-fast
+	DUCKDB_LIB_DIR=$(TOOLS)/duckdb cargo test --release --quiet -p worker --features duckdb --bin worker-duckdb
 
 setup: $(TOOLS)/venv/pyyaml-$(PYYAML) $(TOOLS)/nats-server-$(NATS) $(TOOLS)/ministack/version-$(MINISTACK) postgres ## Installs what the tests need (idempotent, pinned)
 	@echo "setup: ready ($(TOOLS))"
@@ -59,6 +61,12 @@ postgres:
 			|| echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf) \
 		&& apt-get update -qq && apt-get install -y -qq postgresql)
 
+duckdb: ## Installs libduckdb (idempotent, pinned) and builds worker-duckdb beside noetl-lambda
+	@command -v npm >/dev/null && command -v unzip >/dev/null || (echo "duckdb: installing npm and unzip" \
+		&& apt-get update -qq && apt-get install -y -qq npm unzip)
+	infra/local/duckdb.sh $(TOOLS)/duckdb
+	DUCKDB_LIB_DIR=$(TOOLS)/duckdb cargo build --release --quiet -p worker --features duckdb --bin worker-duckdb
+
 lint: ## Formatting, clippy without warnings, purity, sizes
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
@@ -75,8 +83,9 @@ $(TOOLS)/bin/cargo-deny:
 release: ## Builds the optimised binary
 	cargo build --release --quiet
 
-bench: setup release ## Measures chains and loops on the durable store; prints a table
-	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda $(SERVICES) python3 tests/bench/bench.py
+bench: setup release duckdb ## Measures chains and loops on the durable store; prints a table
+	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/worker-duckdb \
+		$(SERVICES) python3 tests/bench/bench.py
 
 sim: ## Simulates SIM_SEEDS (default 20000) hostile worlds
 	SIM_SEEDS=$${SIM_SEEDS:-20000} cargo test --release -p tests --test simulation -- --nocapture

@@ -332,7 +332,9 @@ fn every_event_is_in_a_snapshot_and_no_other() {
 #[test]
 fn every_example_is_in_the_table_of_the_readme_and_in_a_test() {
     let readme = std::fs::read_to_string(example("README.md")).unwrap();
-    let tests = include_str!("playbooks.rs").to_owned() + include_str!("acceptance.rs");
+    let tests = include_str!("playbooks.rs").to_owned()
+        + include_str!("acceptance.rs")
+        + include_str!("saves.rs");
     for file in std::fs::read_dir(root().join("playbooks")).unwrap() {
         let name = file.unwrap().file_name().to_string_lossy().into_owned();
         let Some(base) = name.strip_suffix(".yaml") else { continue };

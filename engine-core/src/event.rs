@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::input::{
-    Answer, Closing, Envelope, Input, LoopOpen, LoopSignal, Outcome, Parent, Signal, Start,
+    Answer, Closing, Envelope, Input, LoopOpen, LoopSignal, Outcome, Parent, Report, Signal, Start,
     ToolFailure,
 };
 use crate::command::{CallSite, Command};
@@ -119,6 +119,15 @@ pub enum Fact {
         child: ExecutionId,
         /// What it is told.
         start: Box<Start>,
+    },
+    /// A call that takes its time tells how far it is. Changes no state.
+    Progressed {
+        /// The run.
+        run: EventId,
+        /// The step.
+        step: StepName,
+        /// What its worker says.
+        report: Box<Report>,
     },
     /// A tool call ended. In a loop: the call of a unit; plain frames have `FrameAnswered`.
     Answered {

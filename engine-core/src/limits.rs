@@ -201,3 +201,51 @@ pub const WAIT_MS_MAX: u64 = 31_536_000_000;
 pub const CALLBACK_MS_DEFAULT: u64 = 86_400_000;
 /// Bytes of what a callback brings.
 pub const CALLBACK_BYTES_MAX: usize = 256 << 10;
+/// Milliseconds that a call runs before it says that it does, and between two reports: people watch no faster.
+pub const PROGRESS_EVERY_MS: u64 = 1_000;
+/// Part of the time so far that a longer call waits between two reports: each costs a commit.
+pub const PROGRESS_EVERY_PART: u32 = 10;
+/// Reports of one call.
+pub const PROGRESS_REPORTS_MAX: u32 = 100;
+/// Bytes of a report as JSON: a batch of them has to fit into an entry beside its results.
+pub const PROGRESS_BYTES_MAX: usize = 1 << 10;
+
+/// Statements of one SQL call: loops in a template write some hundreds, lists belong into `params`.
+pub const SQL_STATEMENTS_MAX: usize = 10_000;
+/// Rows of one statement of a sink when nothing is said (`NoETL`'s default of a chunk).
+pub const SAVE_BATCH_ROWS_DEFAULT: usize = 1_000;
+/// Rows of one statement of a sink, whatever is said: its text or parameter stays a few megabytes.
+pub const SAVE_BATCH_ROWS_MAX: usize = 10_000;
+/// Columns of one row: what `PostgreSQL` allows in a table.
+pub const SAVE_COLUMNS_MAX: usize = 1_600;
+/// Milliseconds to connect to `PostgreSQL`: a live server answers far sooner.
+pub const POSTGRES_CONNECT_MS: u64 = 10_000;
+/// Milliseconds without any sign of life after which a connection to `PostgreSQL` counts as lost.
+pub const POSTGRES_SILENCE_MS: u64 = 30_000;
+/// Connections to one database as one user: a loop's calls wait for each other, not the server's limit.
+pub const POSTGRES_CLIENTS_MAX: usize = 16;
+/// Databases that a worker keeps connections to; the one that has rested longest gives way.
+pub const POSTGRES_POOLS_MAX: usize = 32;
+/// Bytes of the rows of one call, as JSON: half of a result, as the last rows stand in it twice.
+pub const SQL_ROWS_BYTES_MAX: usize = RESULT_BYTES_MAX / 2;
+
+/// Bytes of one frame between the worker and `worker-duckdb`: a result or a batch, and its envelope.
+pub const DUCKDB_FRAME_BYTES_MAX: usize = RESULT_BYTES_MAX + (4 << 20);
+/// Bytes of the rows that `worker-duckdb` gives out at once when somebody reads a few at a time.
+pub const DUCKDB_CHUNK_BYTES: usize = 4 << 20;
+/// Calls that use one `worker-duckdb` at once: each has a thread and a connection there.
+pub const DUCKDB_SESSIONS_MAX: usize = 32;
+/// Databases that one `worker-duckdb` keeps open: each has memory and a file of its own.
+pub const DUCKDB_DATABASES_MAX: usize = 8;
+/// Milliseconds after its last use at which a database is closed, and its file free for others.
+pub const DUCKDB_IDLE_MS: u64 = 10_000;
+/// Bytes of memory of one `DuckDB` database; above it spills to temporary files.
+pub const DUCKDB_MEMORY_BYTES: u64 = 1 << 30;
+/// Bytes of temporary files of one `DuckDB` database.
+pub const DUCKDB_TEMP_BYTES: u64 = 8 << 30;
+/// Threads of one `DuckDB` database.
+pub const DUCKDB_THREADS_MAX: usize = 4;
+/// Milliseconds for which a database file that another process holds is tried again.
+pub const DUCKDB_LOCK_MS: u64 = 5_000;
+/// Milliseconds that `worker-duckdb` has to come up: it maps a library of 70 MB.
+pub const DUCKDB_START_MS: u64 = 30_000;

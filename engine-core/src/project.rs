@@ -72,6 +72,7 @@ fn len_of(fact: &Fact, before: &[Fact]) -> usize {
         Fact::Started { .. } | Fact::Saved { .. } | Fact::Retried { .. } => 2,
         Fact::CommandIssued { command, .. } => 1 + usize::from(command.site.is_save()),
         Fact::Continued { .. }
+        | Fact::Progressed { .. }
         | Fact::CommandCancelled { .. }
         | Fact::LoopFailed { .. }
         | Fact::LoopDone { .. }

@@ -17,6 +17,7 @@ mod own;
 mod pages;
 mod pending;
 mod policy;
+mod progress;
 pub mod retry;
 mod rules;
 mod set;
@@ -209,6 +210,8 @@ impl<'a> Turn<'a> {
             (Input::Answer(answer), Some(true)) if self.is_timer(answer) => self.timer_rang(answer),
             (Input::Answer(answer), Some(true)) => self.answered(answer),
             (Input::Answer(answer), Some(false)) => self.frame_answered(answer),
+            (Input::Progress(report), Some(true)) => Ok(self.progressed(report)),
+            (Input::Progress(report), Some(false)) => Ok(self.item_progressed(report)),
             (Input::LoopSignal(signal), Some(true)) => self.signalled(signal),
             (Input::Cancel { reason }, Some(true)) => Ok(self.cancel(reason)),
             (Input::Cancel { reason }, Some(false)) => Ok(self.stop_loop(reason)),

@@ -79,7 +79,8 @@ impl Run {
 #[must_use]
 pub fn in_order(events: &[Value]) -> String {
     let mut shown = String::new();
-    for event in events {
+    // Whether a call takes long enough to tell of itself is chance.
+    for event in events.iter().filter(|event| event["event_type"] != "command.progress") {
         let text = |key: &str| event[key].as_str().unwrap_or_default();
         let index = event.get("current_index").map(|index| format!("[{index}]"));
         let node = format!("{}{}", text("node_name"), index.unwrap_or_default());

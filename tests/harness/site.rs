@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 /// The items of every list.
 pub const ITEMS: u64 = 35;
 
+/// Where it is how warm; anywhere else it is too warm to be true.
+const CITIES: [(&str, f64); 3] = [("London", 11.5), ("Paris", 14.0), ("Berlin", 9.0)];
+
 /// The site; it answers for as long as the test runs.
 pub struct Site {
     address: SocketAddr,
@@ -98,7 +101,7 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Request>>) -> std::io::Result<()> {
     stream.write_all(answer.as_bytes())
 }
 
-/// `/api/...`: a page of a list. `/data`: the same, with other names. `/save`: takes anything. `/STATUS`:
+/// `/api/...`: a page of a list. `/data`: the same, with other names. `/weather?city=`: how warm it is. `/save`: takes anything. `/STATUS`:
 /// answers that.
 fn answer(request: &Request) -> (String, Value) {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
@@ -108,6 +111,12 @@ fn answer(request: &Request) -> (String, Value) {
         found.next().and_then(Result::ok).unwrap_or(default)
     };
     match path {
+        "/weather" => {
+            let named = query.split('&').find_map(|pair| pair.strip_prefix("city="));
+            let city = named.unwrap_or_default();
+            let warm = CITIES.iter().find(|(name, _)| *name == city).map_or(99.0, |(_, t)| *t);
+            ("200 OK".to_owned(), json!({"city": city, "temperature": warm}))
+        }
         "/save" => ("200 OK".to_owned(), json!({"saved": request.body})),
         path if path == "/data" || path.starts_with("/api/") => {
             let (page, size) = (parameter("page", 1), parameter("pageSize", 10));

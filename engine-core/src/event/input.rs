@@ -29,6 +29,8 @@ pub enum Input {
     Start(Start),
     /// A worker's answer to a command.
     Answer(Answer),
+    /// A worker tells how far a call is; whether it arrives changes nothing.
+    Progress(Report),
     /// An execution asks for a loop. To the loop.
     LoopOpen(Box<LoopOpen>),
     /// A loop tells its execution something. To the execution.
@@ -92,6 +94,28 @@ pub struct Answer {
     pub worker: String,
     /// One outcome; for a frame one per iteration that ran, in index order from the frame's first.
     pub outcomes: Vec<Outcome>,
+}
+
+/// How far one call is. May be lost, doubled, late, or overtake another one.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Report {
+    /// The command.
+    pub command_id: CommandId,
+    /// The attempt that runs.
+    pub attempt: u32,
+    /// The iteration, in a loop.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub index: Option<u64>,
+    /// 1, 2, 3, ... of this call: a higher one is newer.
+    pub number: u32,
+    /// Unix milliseconds when the call began.
+    pub started_ms: i64,
+    /// Who runs it.
+    pub worker: String,
+    /// What the tool says, of at most [`crate::limits::PROGRESS_BYTES_MAX`] bytes as JSON; null if it only
+    /// runs.
+    #[serde(default)]
+    pub data: Value,
 }
 
 /// How one tool call ended.

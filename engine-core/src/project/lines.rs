@@ -124,6 +124,15 @@ fn of_call<'a>(fact: &'a Fact, each: &mut impl FnMut(Line<'a>)) {
                 call(each, step, *index, outcome, &meta);
             }
         }
+        Fact::Progressed { step, report, .. } => {
+            let meta = json!({
+                "command_id": report.command_id, "attempt": report.attempt,
+                "worker_id": report.worker, "number": report.number,
+                "started_ms": report.started_ms,
+            });
+            let line = Line::new("command.progress", "RUNNING", step.as_str()).at(report.index);
+            each(line.with(report.data.clone()).about(meta));
+        }
         Fact::Continued { step, index, failed, .. } => each(ended(step, *index, *failed)),
         Fact::Retried { step, index, attempt, delay_ms, .. } => {
             again(each, step, *index, *attempt, Some(*delay_ms));

@@ -116,7 +116,7 @@ impl<'a> Turn<'a> {
         Ok(None)
     }
 
-    fn unawaited(&self, command: &CommandId) -> IgnoreReason {
+    pub(super) fn unawaited(&self, command: &CommandId) -> IgnoreReason {
         let ours = format!("{}:", self.moment.key.execution_id());
         if command.as_str().starts_with(&ours) {
             IgnoreReason::Duplicate

@@ -309,7 +309,7 @@ impl Turn<'_> {
 }
 
 /// The first index and the number of the call that a command's id ends with.
-fn numbers(id: &str) -> (Option<u64>, u32) {
+pub(super) fn numbers(id: &str) -> (Option<u64>, u32) {
     let last = id.rsplit(':').next().unwrap_or_default();
     match last.split_once('/') {
         Some((first, call)) => (first.parse().ok(), call.parse().unwrap_or(0)),

@@ -6,6 +6,7 @@ mod decisions;
 mod ending;
 mod limits;
 mod own;
+mod progress;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

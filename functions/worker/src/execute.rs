@@ -8,13 +8,15 @@ use engine_core::command::{Command, Frame};
 use engine_core::event::{Answer, Envelope, Input, Outcome};
 use engine_core::limits::{FRAME_ITEMS_MAX, TOOL_GRACE_MS, TOOL_TIMEOUT_MS_MAX};
 use engine_core::load::Readers;
-use engine_core::ports::{Catalog, Clock, Secrets};
+use engine_core::ports::{Catalog, Clock, EventQueue, Secrets};
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::credentials::Vault;
 use crate::items::Items;
 use crate::outcome::{Outcomes, Place, Span};
+use crate::progress::Reporter;
 use crate::redact::Redactor;
 use crate::render::{
     Renderer, has_word, is_template, iteration, mentions, overridden, unread, used,
@@ -99,11 +101,20 @@ impl Workbench {
 
 /// Runs a command: its one call, or the iterations of its frame in order.
 pub async fn execute(bench: &Workbench, command: &Command) -> Answer {
+    execute_watched(bench, command, None).await
+}
+
+/// As [`execute`]; what a long call says of itself goes to `events` meanwhile.
+pub async fn execute_watched(
+    bench: &Workbench,
+    command: &Command,
+    events: Option<&dyn EventQueue>,
+) -> Answer {
     Answer {
         command_id: command.id.clone(),
         attempt: command.attempt,
         worker: bench.name.clone(),
-        outcomes: outcomes(bench, command).await,
+        outcomes: outcomes(bench, command, events).await,
     }
 }
 
@@ -117,9 +128,13 @@ pub fn envelope(command: &Command, answer: Answer) -> Envelope {
     }
 }
 
-async fn outcomes(bench: &Workbench, command: &Command) -> Vec<Outcome> {
+async fn outcomes(
+    bench: &Workbench,
+    command: &Command,
+    events: Option<&dyn EventQueue>,
+) -> Vec<Outcome> {
     let started_ms = bench.clock.now_ms();
-    match Job::prepare(bench, command).await {
+    match Job::prepare(bench, command, events).await {
         Ok(job) => Box::pin(job.run()).await,
         Err((line, error)) => refused(bench, command, line, started_ms, error).await,
     }
@@ -167,6 +182,8 @@ fn calls(command: &Command) -> u32 {
 struct Job<'a> {
     bench: &'a Workbench,
     command: &'a Command,
+    /// Who hears of progress.
+    events: Option<&'a dyn EventQueue>,
     part: Option<String>,
     task: Task,
     tool: Arc<dyn Tool>,
@@ -180,7 +197,11 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     /// Finds the step, its tool and its variables; an error comes with the line of the step.
-    async fn prepare(bench: &'a Workbench, command: &'a Command) -> Result<Self, (u32, ToolError)> {
+    async fn prepare(
+        bench: &'a Workbench,
+        command: &'a Command,
+        events: Option<&'a dyn EventQueue>,
+    ) -> Result<Self, (u32, ToolError)> {
         let playbook = bench.catalog.playbook(&command.playbook).await;
         let playbook = playbook.map_err(|error| (0, unread(&error)))?;
         let line = line(&playbook, command);
@@ -206,6 +227,7 @@ impl<'a> Job<'a> {
             execution_id: command.reply_to.execution_id().to_string(),
             bench,
             command,
+            events,
             part,
             task,
             tool,
@@ -221,7 +243,7 @@ impl<'a> Job<'a> {
         let fail_fast = self.command.frame.as_ref().is_some_and(|frame| frame.fail_fast);
         for index in indexes(self.command.frame.as_ref()) {
             let started_ms = self.bench.clock.now_ms();
-            let ended = self.call(index).await;
+            let ended = self.call(index, started_ms).await;
             let elapsed_ms = self.bench.clock.now_ms().saturating_sub(started_ms);
             let span = Span { started_ms, duration_ms: u64::try_from(elapsed_ms).unwrap_or(0) };
             let place = Place {
@@ -242,7 +264,7 @@ impl<'a> Job<'a> {
     }
 
     /// One call, from its item to its result.
-    async fn call(&mut self, index: Option<u64>) -> Result<Success, ToolError> {
+    async fn call(&mut self, index: Option<u64>, started_ms: i64) -> Result<Success, ToolError> {
         let allowed = Duration::from_millis(self.command.timeout_ms.min(TOOL_TIMEOUT_MS_MAX));
         let deadline = Instant::now() + allowed;
         let rendered = timeout_at(deadline, self.render(index)).await;
@@ -251,6 +273,7 @@ impl<'a> Job<'a> {
             None => self.command.id.to_string(),
             Some(index) => format!("{}.{index}", self.command.id),
         };
+        let (sender, seen) = watch::channel(Value::Null);
         let call = Call {
             config,
             args,
@@ -261,11 +284,20 @@ impl<'a> Job<'a> {
             execution_id: &self.execution_id,
             step: self.command.step.as_str(),
             saves: self.task.saves,
-            progress: Progress::default(),
+            progress: Progress::to(sender),
         };
         // A tool stops by itself and says why; one that does not is dropped a little later.
         let grace = Duration::from_millis(TOOL_GRACE_MS);
-        let ended = timeout_at(deadline + grace, self.tool.call(&call)).await;
+        let work = timeout_at(deadline + grace, self.tool.call(&call));
+        let reporter = Reporter {
+            events: self.events,
+            command: self.command,
+            index,
+            started_ms,
+            worker: &self.bench.name,
+            redactor: &self.redactor,
+        };
+        let ended = reporter.beside(work, seen).await;
         ended.unwrap_or_else(|_elapsed| Err(too_slow(allowed)))
     }
 

@@ -4,9 +4,9 @@ use engine_core::command::Command;
 use engine_core::ports::{EventQueue, PortError};
 use tracing::instrument;
 
-use crate::execute::{Workbench, envelope, execute};
+use crate::execute::{Workbench, envelope, execute_watched};
 
-/// Executes a command and sends its answer; safe to repeat, as the answer's id is the same.
+/// Executes a command, tells how far it is, and sends its answer; safe to repeat, as the answer's id is the same.
 ///
 /// # Errors
 /// Those of the event queue: the command then stays on its own queue.
@@ -16,7 +16,7 @@ pub async fn handle(
     command: &Command,
     events: &dyn EventQueue,
 ) -> Result<(), PortError> {
-    let answer = execute(bench, command).await;
+    let answer = execute_watched(bench, command, Some(events)).await;
     events.send(&[envelope(command, answer)]).await
 }
 

@@ -10,12 +10,15 @@
 //! * `render`: the only place that evaluates templates; `scope` holds what they see,
 //!   `unit` what a run of several calls adds.
 //! * `credentials`, `redact`: secrets enter here, and do not leave.
+//! * `progress`: long calls tell how far they are.
+//! * `sql`, `save`: what the tools for databases have in common.
 //! * `outcome`, `output`: results and texts in the size that an answer may have.
 //!
 //! # Invariants
 //!
 //! * Secrets, credentials and the environment exist only here, and in no answer.
 //! * A tool receives rendered input; it sees no template, no playbook, no queue.
+//! * A report of progress never follows the answer, and nothing depends on it.
 //! * Every call ends by its deadline, also if the tool does not.
 
 pub mod handler;
@@ -31,9 +34,12 @@ mod credentials;
 mod items;
 mod outcome;
 mod output;
+mod progress;
 mod redact;
 mod render;
+mod save;
 mod scope;
 mod sink;
+mod sql;
 mod task;
 mod unit;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use engine_core::command::{Command, Frame, Scope};
 use engine_core::driver::{Delivery, Driver, DriverError};
-use engine_core::event::{Answer, Envelope, Input, Outcome, Start};
+use engine_core::event::{Answer, Envelope, Input, Outcome, Report, Start};
 use engine_core::ids::{AggregateKey, ExecutionId, InputId};
 use engine_core::limits::QUEUE_ALLOWANCE_MS;
 use engine_core::load::{Readers, load};
 use engine_core::payload::{Payload, PayloadRef};
 use engine_core::ports::{PortError, PortErrorKind, Ports};
 use engine_core::state::State;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::fault::{Fault, Site};
 use super::mutant::Mutant;
@@ -26,6 +26,8 @@ use super::world::{Sim, Wake};
 const BACKOFF_MS: (u64, u64) = (200, 5_000);
 /// Milliseconds between two looks of a client.
 const CLIENT_MS: i64 = 60_000;
+/// Milliseconds of a call that tells how far it is.
+const TELLS_MS: u64 = 500;
 /// Inputs that the sweeper sends at once.
 const SWEEP_BATCH: usize = 10;
 
@@ -151,11 +153,11 @@ async fn run(
             Some(payload) => load(&readers, payload).await?,
             None => Value::Null,
         };
-        return Ok(vec![call(sim, command, &input, worker).await]);
+        return Ok(vec![call(sim, ports, command, (None, &input), worker).await]);
     };
     let mut outcomes = Vec::new();
-    for input in items(&readers, frame).await? {
-        let outcome = call(sim, command, &input, worker).await;
+    for (index, input) in (frame.first..).zip(items(&readers, frame).await?) {
+        let outcome = call(sim, ports, command, (Some(index), &input), worker).await;
         let failed = outcome.error.is_some();
         outcomes.push(outcome);
         if failed && frame.fail_fast {
@@ -188,7 +190,13 @@ async fn items(readers: &Readers, frame: &Frame) -> Result<Vec<Value>, PortError
 }
 
 /// Calls the tool once; its effect comes before its answer.
-async fn call(sim: &Sim, command: &Command, input: &Value, worker: &str) -> Outcome {
+async fn call(
+    sim: &Sim,
+    ports: &Ports,
+    command: &Command,
+    (index, input): (Option<u64>, &Value),
+    worker: &str,
+) -> Outcome {
     let (step, attempt) = (command.step.as_str(), command.attempt);
     let (started_ms, mut wait_ms, outcome) = {
         let mut world = sim.lock();
@@ -211,7 +219,12 @@ async fn call(sim: &Sim, command: &Command, input: &Value, worker: &str) -> Outc
             wait_ms += command.timeout_ms + QUEUE_ALLOWANCE_MS + world.rng.within(1, 120_000);
         }
     }
-    sim.wait(Site::Tool, i64::try_from(wait_ms).unwrap_or(i64::MAX)).await;
+    let (early_ms, late_ms) = (wait_ms / 2, wait_ms - wait_ms / 2);
+    sim.wait(Site::Tool, i64::try_from(early_ms).unwrap_or(i64::MAX)).await;
+    if wait_ms >= TELLS_MS {
+        tell(ports, command, index, worker, started_ms).await;
+        sim.wait(Site::Tool, i64::try_from(late_ms).unwrap_or(i64::MAX)).await;
+    }
     let (result, error) = match outcome {
         Some(Ok(result)) => (result, None),
         Some(Err(error)) => (Value::Null, Some(error)),
@@ -224,6 +237,24 @@ async fn call(sim: &Sim, command: &Command, input: &Value, worker: &str) -> Outc
         duration_ms: wait_ms,
         output: String::new(),
     }
+}
+
+/// Tells that a call is half done; nothing may depend on it.
+async fn tell(ports: &Ports, command: &Command, index: Option<u64>, worker: &str, started_ms: i64) {
+    let report = Report {
+        command_id: command.id.clone(),
+        attempt: command.attempt,
+        index,
+        number: 1,
+        started_ms,
+        worker: worker.to_owned(),
+        data: json!({"done": 0.5}),
+    };
+    let item = index.map(|index| format!(".{index}")).unwrap_or_default();
+    let id = InputId(format!("{}:{}{item}:progress:1", command.id, command.attempt));
+    let (to, input) = (command.reply_to.clone(), Input::Progress(report));
+    // One that is lost is lost.
+    let _ = ports.events.send(&[Envelope { id, to, input }]).await;
 }
 
 /// One minute of the sweeper: a tick to every open aggregate.

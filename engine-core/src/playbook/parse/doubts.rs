@@ -14,10 +14,34 @@ use crate::playbook::{Action, CaseMode, Position, Rule, When, WorkbookTask};
 pub(super) const EVENTS: [&str; 7] =
     ["step.enter", "call.done", "call.error", "step.exit", "loop.done", "step.done", "step.failed"];
 
+/// Kinds of tools and sinks that run SQL.
+const SQL_KINDS: [&str; 5] = ["postgres", "sqlite", "duckdb", "snowflake", "ducklake"];
+/// Where their SQL stands.
+const SQL_KEYS: [&str; 8] =
+    ["query", "queries", "command", "commands", "cmd", "cmds", "statement", "sql"];
+
 /// Names behind which secrets are: a worker resolves them, the engine never sees them.
 const SECRETS: [&str; 2] = ["secret", "keychain"];
 
 impl Reader<'_> {
+    /// Warns about values that become part of SQL: a quote in one of them ends the text around it.
+    pub(super) fn doubt_sql(&mut self, tool: &Node, kind: &str) {
+        if !SQL_KINDS.contains(&kind.to_lowercase().as_str()) {
+            return;
+        }
+        for entry in SQL_KEYS.into_iter().filter_map(|key| tool.get(key)) {
+            let texts = entry.value.items().unwrap_or(std::slice::from_ref(&entry.value));
+            let found = texts.iter().find_map(|text| interpolated(text.text()?));
+            let Some(found) = found else { continue };
+            let message = format!(
+                "`{}` writes the value of `{found}` into SQL: a quote in it would change the statement",
+                entry.key
+            );
+            let advice = "write `:name` (or `$1`) there, and the value under `params`";
+            self.warn("sql-interpolation", entry.span, message, advice);
+        }
+    }
+
     /// Warns about a guard that can never hold.
     pub(super) fn doubt_guard(&mut self, when: &Entry) {
         let scalar = when.value.scalar().filter(|scalar| !scalar.text.trim().is_empty());
@@ -115,6 +139,34 @@ pub(super) fn at(start: Position) -> Span {
     Span { start, length: 1 }
 }
 
+/// The first template inside a text of SQL that is no number of the engine's own.
+fn interpolated(sql: &str) -> Option<&str> {
+    let trimmed = sql.trim();
+    let is_lone = trimmed.starts_with("{{") && trimmed.find("}}") == Some(trimmed.len() - 2);
+    if is_lone {
+        return None;
+    }
+    let mut rest = sql;
+    while let Some(start) = rest.find('{') {
+        rest = rest.get(start..)?;
+        let close = match rest.get(..2) {
+            Some("{{") => "}}",
+            Some("{%") => "%}",
+            _ => {
+                rest = rest.get(1..)?;
+                continue;
+            }
+        };
+        let (inner, after) = rest.get(2..)?.split_once(close)?;
+        let inner = inner.trim_matches(|c: char| c == '-' || c.is_whitespace());
+        if inner != "execution_id" {
+            return Some(inner);
+        }
+        rest = after;
+    }
+    None
+}
+
 /// The names that a condition compares `event.name` with.
 fn event_names(text: &str) -> Vec<&str> {
     let mut names = Vec::new();
@@ -140,4 +192,28 @@ fn quoted(text: &str) -> Option<&str> {
     let text = text.trim_start();
     let quote = text.chars().next().filter(|quote| ['\'', '"'].contains(quote))?;
     text.get(1..)?.split_once(quote).map(|(inner, _)| inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interpolated;
+
+    #[test]
+    fn only_values_inside_sql_are_doubted() {
+        let cases = [
+            ("SELECT 1", None),
+            ("{{ workload.query }}", None),
+            (" {{ workload.query }}\n", None),
+            ("DELETE FROM t WHERE id = {{ execution_id }}", None),
+            ("SELECT '{}'::jsonb, '{a,b}'", None),
+            ("SELECT '{{ name }}'", Some("name")),
+            ("{{ a }} {{ b }}", Some("a")),
+            ("SELECT {{ execution_id }}, {{- x.y -}}", Some("x.y")),
+            ("{% for item in items %} SELECT 1; {% endfor %}", Some("for item in items")),
+            ("SELECT {{ open", None),
+        ];
+        for (sql, expect) in cases {
+            assert_eq!(interpolated(sql), expect, "{sql}");
+        }
+    }
 }

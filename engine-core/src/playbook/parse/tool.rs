@@ -213,7 +213,7 @@ impl Reader<'_> {
             "workbook" => self.mention_task(node),
             "wait" => self.wait(node),
             "callback" => self.callback(node),
-            _ => {}
+            _ => self.doubt_sql(node, &kind),
         }
         let config = self.configuration(node, &kind);
         let args = self.tool_args(node, &kind);
@@ -472,6 +472,7 @@ impl Reader<'_> {
         if let Some(kind) = named.filter(|kind| kind.value.text().is_some_and(|t| !t.is_empty())) {
             let text = kind.value.text().unwrap_or_default();
             self.known_kind(&text.to_lowercase(), kind.value.span, &SINK_KINDS);
+            self.doubt_sql(holder, text);
         }
         let mut map = Map::new();
         for entry in node.entries() {

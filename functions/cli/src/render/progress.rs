@@ -31,6 +31,8 @@ pub(crate) enum Note {
     Retried { depth: u32, step: StepName, attempt: u32, delay_ms: u64, error: String },
     /// A step waits for something else than a worker.
     Waits { depth: u32, step: StepName, what: Waiting },
+    /// How far a long call is, as its tool says it.
+    Reached { depth: u32, step: StepName, data: String },
     /// Where a loop stands.
     Loop { run: Run, count: Count },
 }
@@ -108,6 +110,10 @@ impl Notes {
                 delay_ms: *delay_ms,
                 error: answered(&entry.facts, *run),
             }),
+            // That a call runs at all was told with its step.
+            Fact::Progressed { step, report, .. } if !report.data.is_null() => {
+                Some(Note::Reached { depth, step: step.clone(), data: report.data.to_string() })
+            }
             Fact::CommandIssued { command, unit, .. } => {
                 let what = Waiting::of_command(command, unit.as_deref());
                 // That a call is tried again was told with its failure.
@@ -195,6 +201,11 @@ pub(crate) fn note_line(note: &Note, styles: &Styles) -> Option<String> {
             let mark = styles.odd.apply_to("…");
             let (indent, step) = (indent(*depth), printable(step.as_str()));
             Some(format!("{indent}{mark} {step}  {}", waiting(what)))
+        }
+        Note::Reached { depth, step, data } => {
+            let mark = styles.odd.apply_to("…");
+            let (step, data) = (printable(step.as_str()), one_line(&printable(data), ERROR_CHARS));
+            Some(format!("{}{mark} {step}  {data}", indent(*depth)))
         }
         _ => None,
     }

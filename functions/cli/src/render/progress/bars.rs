@@ -90,7 +90,7 @@ impl Inner {
                 self.tell_running();
                 self.print(&exit_line(exit, &self.styles));
             }
-            Note::Retried { .. } | Note::Waits { .. } => {
+            Note::Retried { .. } | Note::Waits { .. } | Note::Reached { .. } => {
                 if let Some(line) = note_line(note, &self.styles) {
                     self.print(&line);
                 }

@@ -51,7 +51,9 @@ impl<W> Inner<W> {
         match note {
             Note::Entered { .. } => None,
             Note::Exited { exit, .. } => Some(exit_line(exit, &self.styles)),
-            Note::Retried { .. } | Note::Waits { .. } => note_line(note, &self.styles),
+            Note::Retried { .. } | Note::Waits { .. } | Note::Reached { .. } => {
+                note_line(note, &self.styles)
+            }
             Note::Loop { run, count } if count.closed => {
                 self.told.remove(run);
                 None

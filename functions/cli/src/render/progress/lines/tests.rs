@@ -133,6 +133,29 @@ fn a_retry_says_why_and_when() {
 }
 
 #[test]
+fn a_long_call_is_told_as_it_says_it_and_not_at_all_if_it_says_nothing() {
+    let progressed = |data: Value| {
+        let report = Box::new(engine_core::event::Report {
+            command_id: CommandId("7:copy:70".to_owned()),
+            attempt: 1,
+            index: None,
+            number: 1,
+            started_ms: 0,
+            worker: "w".to_owned(),
+            data,
+        });
+        Fact::Progressed { run: RUN, step: "copy".into(), report }
+    };
+    let rows = serde_json::json!({"rows": 5});
+    let told = lines(&[
+        entry(1_000, vec![entered("copy")]),
+        entry(2_000, vec![progressed(Value::Null)]),
+        entry(3_000, vec![progressed(rows)]),
+    ]);
+    assert_eq!(told, "… copy  {\"rows\":5}\n");
+}
+
+#[test]
 fn a_child_stands_below_its_caller_and_waits_say_for_what() {
     let command = Command {
         id: CommandId("c".to_owned()),
