@@ -210,3 +210,8 @@ pub const SAVE_BATCH_ROWS_DEFAULT: usize = 1_000;
 pub const SAVE_BATCH_ROWS_MAX: usize = 10_000;
 /// Columns of one row: what `PostgreSQL` allows in a table.
 pub const SAVE_COLUMNS_MAX: usize = 1_600;
+
+/// Databases that one SQLite call may attach beside its own: SQLite's own limit.
+pub const SQLITE_ATTACHED_MAX: usize = 10;
+/// Chunks of rows that a reader of SQLite may be ahead of whoever takes them.
+pub const SQLITE_CHUNKS_AHEAD: usize = 2;
