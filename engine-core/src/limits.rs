@@ -201,3 +201,12 @@ pub const WAIT_MS_MAX: u64 = 31_536_000_000;
 pub const CALLBACK_MS_DEFAULT: u64 = 86_400_000;
 /// Bytes of what a callback brings.
 pub const CALLBACK_BYTES_MAX: usize = 256 << 10;
+
+/// Tries of one request to AWS while it throttles or fails: with the waits between, about a second.
+pub const AWS_ATTEMPTS_MAX: u32 = 4;
+/// Milliseconds before the second try; doubled before each further one.
+pub const AWS_BACKOFF_MS: u64 = 100;
+/// Bytes of one answer of AWS: a Lambda function returns 6 MB at most, a secret has 64 KB.
+pub const AWS_RESPONSE_BYTES_MAX: usize = 8 << 20;
+/// Milliseconds to read one secret when no call gives a deadline.
+pub const AWS_SECRET_MS: u64 = 10_000;
