@@ -210,3 +210,21 @@ pub const AWS_BACKOFF_MS: u64 = 100;
 pub const AWS_RESPONSE_BYTES_MAX: usize = 8 << 20;
 /// Milliseconds to read one secret when no call gives a deadline.
 pub const AWS_SECRET_MS: u64 = 10_000;
+
+/// Bytes of one S3 object that a step reads or writes as a value: half of what a result may have.
+pub const S3_OBJECT_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one part of a streamed upload: above the 5 MiB that S3 asks for, and held in memory once.
+pub const S3_PART_BYTES: usize = 8 << 20;
+/// Parts of one streamed upload, as S3 bounds them.
+pub const S3_PARTS_MAX: usize = 10_000;
+/// Objects of one listing when nothing names a number: one page of S3.
+pub const S3_LIST_DEFAULT: usize = 1_000;
+/// Objects of one listing, whatever is asked for: about 2 MB of result.
+pub const S3_LIST_MAX: usize = 10_000;
+
+/// Bytes of the payload of a Lambda function that is waited for, as AWS bounds it.
+pub const LAMBDA_PAYLOAD_BYTES_MAX: usize = 6 << 20;
+/// Bytes of the payload of a Lambda function that is not waited for, as AWS bounds it.
+pub const LAMBDA_EVENT_BYTES_MAX: usize = 1 << 20;
+/// Lines of a function's stack trace that an error keeps.
+pub const LAMBDA_TRACE_LINES_MAX: usize = 50;

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::error::cure;
 pub(crate) use self::request::{Request, Response};
 pub use self::settings::AwsSettings;
-pub(crate) use self::settings::{Keys, Service};
+pub(crate) use self::settings::Service;
 use crate::tool::ToolError;
 use crate::tools::http::{Clients, HttpPolicy};
 
@@ -48,7 +48,7 @@ impl Aws {
     ///
     /// # Errors
     /// Input: keys that are incomplete, a region that is none.
-    pub(crate) fn for_tool(&self, config: &Map<String, Value>) -> Result<Self, ToolError> {
+    pub fn for_tool(&self, config: &Map<String, Value>) -> Result<Self, ToolError> {
         Ok(Self { settings: self.settings.for_tool(config)?, clients: self.clients.clone() })
     }
 
@@ -59,8 +59,7 @@ impl Aws {
     /// The connections that may be used for `url`.
     pub(crate) fn http(&self, url: &Url) -> Result<Client, ToolError> {
         let from_playbook = self.settings.is_from_playbook();
-        let clients =
-            if from_playbook { &self.clients.guarded } else { &self.clients.trusted };
+        let clients = if from_playbook { &self.clients.guarded } else { &self.clients.trusted };
         clients.check(url)?;
         clients.client(true, std::time::Duration::from_millis(HTTP_CONNECT_MS_DEFAULT))
     }

@@ -51,9 +51,9 @@ pub(super) fn refused(response: &Response, request: &Request<'_>) -> Failure {
 /// What a person does about a code of AWS.
 pub(crate) fn cure(code: &str, status: u16, action: &str, resource: &str) -> String {
     match code {
-        "AccessDeniedException" | "AccessDenied" => format!(
-            "allow `{action}` on `{resource}` to the role or user of these credentials"
-        ),
+        "AccessDeniedException" | "AccessDenied" => {
+            format!("allow `{action}` on `{resource}` to the role or user of these credentials")
+        }
         "ExpiredTokenException" | "ExpiredToken" => {
             "the temporary credentials have expired; renew `AWS_ACCESS_KEY_ID`, \
              `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` (or the credential in `auth`)"

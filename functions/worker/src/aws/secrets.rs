@@ -52,10 +52,10 @@ impl Aws {
         version: Option<&str>,
         deadline: Instant,
     ) -> Result<Value, ToolError> {
-        let selected = version.map_or_else(|| name.to_owned(), |version| format!("{name}:{version}"));
+        let selected =
+            version.map_or_else(|| name.to_owned(), |version| format!("{name}:{version}"));
         let body = json!({"Name": selected, "WithDecryption": true});
-        let request =
-            call(Service::Ssm, "AmazonSSM.GetParameter", "ssm:GetParameter", name, &body);
+        let request = call(Service::Ssm, "AmazonSSM.GetParameter", "ssm:GetParameter", name, &body);
         let answer = self.send(&request, deadline).await?;
         let answer = parse(&answer.body, &request)?;
         let value = answer.pointer("/Parameter/Value");

@@ -97,8 +97,7 @@ impl AwsSettings {
         };
         let own = |name: &str| config.get(name).and_then(Value::as_str).map(str::to_owned);
         let id = text(&["aws_access_key_id", "access_key_id", "access_key", "key_id"]);
-        let secret =
-            text(&["aws_secret_access_key", "secret_access_key", "secret_key", "secret"]);
+        let secret = text(&["aws_secret_access_key", "secret_access_key", "secret_key", "secret"]);
         match (id, secret) {
             (Some(id), Some(secret)) => {
                 let token = text(&["aws_session_token", "session_token"]);
@@ -116,7 +115,8 @@ impl AwsSettings {
             settings.region = Some(valid_region(region)?);
         }
         if let Some(endpoint) = text(&["endpoint", "endpoint_url"]).or_else(|| own("endpoint")) {
-            let url = if endpoint.contains("://") { endpoint } else { format!("https://{endpoint}") };
+            let url =
+                if endpoint.contains("://") { endpoint } else { format!("https://{endpoint}") };
             settings.endpoint = Some(url);
             settings.endpoints.clear();
             settings.from_playbook = true;
@@ -205,7 +205,5 @@ fn valid_region(region: String) -> Result<String, ToolError> {
     if region.bytes().all(is_valid) {
         return Ok(region);
     }
-    Err(ToolError::input(format!(
-        "`{region}` is no AWS region; regions look like `eu-central-1`"
-    )))
+    Err(ToolError::input(format!("`{region}` is no AWS region; regions look like `eu-central-1`")))
 }

@@ -280,7 +280,8 @@ async fn missing_settings_name_their_variables() {
     let keyless = Aws::new(AwsSettings::from_lookup(lookup), HttpPolicy::default());
     let error = keyless.secret_value("db", None, soon()).await.unwrap_err();
     assert_eq!(error.kind(), "NoCredentials");
-    for part in ["`AWS_ACCESS_KEY_ID`", "`AWS_SECRET_ACCESS_KEY`", "`AWS_SESSION_TOKEN`", "`auth`"] {
+    for part in ["`AWS_ACCESS_KEY_ID`", "`AWS_SECRET_ACCESS_KEY`", "`AWS_SESSION_TOKEN`", "`auth`"]
+    {
         assert!(error.message().contains(part), "{part}: {error}");
     }
 }
@@ -291,8 +292,16 @@ fn endpoints_come_from_the_service_then_from_all_then_from_the_region() {
     let rows = [
         (&all[..], Service::S3, "http://s3:2"),
         (&all[..], Service::Ssm, "http://all:1"),
-        (&[("AWS_REGION", "eu-west-1")][..], Service::Lambda, "https://lambda.eu-west-1.amazonaws.com"),
-        (&[("AWS_DEFAULT_REGION", "cn-north-1")][..], Service::Ssm, "https://ssm.cn-north-1.amazonaws.com.cn"),
+        (
+            &[("AWS_REGION", "eu-west-1")][..],
+            Service::Lambda,
+            "https://lambda.eu-west-1.amazonaws.com",
+        ),
+        (
+            &[("AWS_DEFAULT_REGION", "cn-north-1")][..],
+            Service::Ssm,
+            "https://ssm.cn-north-1.amazonaws.com.cn",
+        ),
     ];
     for (values, service, expect) in rows {
         let lookup = |name: &str| {
@@ -333,7 +342,9 @@ fn a_tool_brings_its_own_keys_region_and_endpoint() {
 async fn an_endpoint_that_a_playbook_names_must_satisfy_the_policy() {
     let lookup = |name: &str| Some(if name == "AWS_REGION" { "eu-west-1" } else { "x" }.to_owned());
     let aws = Aws::new(AwsSettings::from_lookup(lookup), HttpPolicy { guard: true });
-    let Value::Object(config) = json!({"endpoint": "http://169.254.169.254"}) else { panic!("a map") };
+    let Value::Object(config) = json!({"endpoint": "http://169.254.169.254"}) else {
+        panic!("a map")
+    };
     let error = aws.for_tool(&config).unwrap().secret_value("x", None, soon()).await.unwrap_err();
     assert_eq!(error.kind(), "ForbiddenAddress");
 }
