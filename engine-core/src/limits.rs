@@ -228,3 +228,20 @@ pub const LAMBDA_PAYLOAD_BYTES_MAX: usize = 6 << 20;
 pub const LAMBDA_EVENT_BYTES_MAX: usize = 1 << 20;
 /// Lines of a function's stack trace that an error keeps.
 pub const LAMBDA_TRACE_LINES_MAX: usize = 50;
+
+/// Connections to NATS that a worker keeps: distinct servers and users at one time.
+pub const NATS_CONNECTIONS_MAX: usize = 16;
+/// Milliseconds to connect to NATS: a live server answers far sooner.
+pub const NATS_CONNECT_MS: u64 = 5_000;
+/// Times that a lost connection is tried again in the background before it is given up.
+pub const NATS_RECONNECTS_MAX: usize = 3;
+/// Bytes of a key or a subject: longer ones are data.
+pub const NATS_NAME_BYTES_MAX: usize = 1_024;
+/// Bytes of one object of an object store that a step reads or writes: half of what a result may have.
+pub const NATS_OBJECT_BYTES_MAX: usize = 32 << 20;
+/// Keys or objects of one listing when nothing names a number.
+pub const NATS_LIST_DEFAULT: usize = 1_000;
+/// Keys or objects of one listing, whatever is asked for.
+pub const NATS_LIST_MAX: usize = 10_000;
+/// Buckets or streams that an error names.
+pub const NATS_NAMES_SHOWN: usize = 20;
