@@ -143,7 +143,7 @@ impl Local {
             .with_tool(Arc::new(Transfer))
             .with_tool(Arc::new(FileSink))
             .with_tool(Arc::new(S3::new(aws.clone())))
-            .with_tool(Arc::new(Nats))
+            .with_tool(Arc::new(Nats::new(policy)))
             .with_tool(Arc::new(Lambda::new(aws.clone())))
             .with_tool(Arc::new(SecretsTool::new(aws, Some(secrets.clone()), env.clone())))
             .with_tool(Arc::new(Rhai))

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 pub use self::client::HttpPolicy;
-pub(crate) use self::client::{Clients, chain};
+pub(crate) use self::client::{Clients, chain, permit};
 use self::request::Request;
 use crate::tool::{Call, Success, Tool, ToolError};
 

@@ -76,6 +76,20 @@ impl Clients {
     }
 }
 
+/// Refuses a host that the policy forbids; for connections that are not made by an HTTP client.
+pub(crate) async fn permit(policy: HttpPolicy, host: &str, port: u16) -> Result<(), ToolError> {
+    if !policy.guard {
+        return Ok(());
+    }
+    // A name that cannot be resolved cannot be connected to either, which says it better.
+    let Ok(found) = tokio::net::lookup_host((host, port)).await else { return Ok(()) };
+    let private = found.map(|found| found.ip()).find(|address| !is_public(*address));
+    match private {
+        Some(address) => Err(forbidden(&Forbidden { host: host.to_owned(), address })),
+        None => Ok(()),
+    }
+}
+
 /// Distinct clients kept.
 const CLIENTS_MAX: usize = 16;
 
