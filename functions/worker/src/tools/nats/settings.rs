@@ -46,7 +46,7 @@ impl Settings {
         }
         let listed = value(&["servers", "url", "nats_url", "server", "nats_servers"]);
         let mut servers = match listed {
-            Some(Value::Array(list)) => list.iter().filter_map(|one| scalar(one)).collect(),
+            Some(Value::Array(list)) => list.iter().filter_map(scalar).collect(),
             Some(value) => {
                 scalar(&value).unwrap_or_default().split(',').map(str::to_owned).collect()
             }

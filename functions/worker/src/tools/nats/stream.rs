@@ -1,9 +1,9 @@
 //! Streams, and messages that no stream keeps.
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::session::Session;
@@ -124,7 +124,7 @@ fn headers(headers: &HeaderMap) -> Value {
     let mut named: Vec<_> = headers.iter().collect();
     named.sort_unstable_by_key(|(name, _)| name.to_string());
     let named = named.into_iter().map(|(name, values)| {
-        let values: Vec<_> = values.iter().map(|value| value.as_str()).collect();
+        let values: Vec<_> = values.iter().map(HeaderValue::as_str).collect();
         (name.to_string(), json!(values.join(", ")))
     });
     Value::Object(named.collect())

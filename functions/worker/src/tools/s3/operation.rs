@@ -37,7 +37,7 @@ impl Place {
             call.text("uri").or_else(|| call.text("url")),
             call.text("bucket"),
         ) {
-            (Some(uri), _) => parse(uri)?,
+            (Some(uri), _) => split(uri)?,
             (None, Some(bucket)) => (bucket.trim().to_owned(), String::new()),
             (None, None) => {
                 return Err(ToolError::input(
@@ -45,9 +45,9 @@ impl Place {
                 ));
             }
         };
-        let names: &[&str] = if operation == "list" { &["prefix", "key"] } else { &["key"] };
-        let named = names.iter().find_map(|name| call.text(name));
-        let key = named.map_or(in_uri, str::to_owned);
+        let fields: &[&str] = if operation == "list" { &["prefix", "key"] } else { &["key"] };
+        let given = fields.iter().find_map(|field| call.text(field));
+        let key = given.map_or(in_uri, str::to_owned);
         Ok(Self { operation, bucket, key })
     }
 
@@ -141,7 +141,8 @@ async fn put(
     if size > S3_OBJECT_BYTES_MAX {
         return Err(too_large(place, size, "write several objects, or use the `transfer` tool"));
     }
-    let mut attributes = attributes(call.text("content_type").unwrap_or(format.content_type()));
+    let mut attributes =
+        attributes(call.text("content_type").unwrap_or_else(|| format.content_type()));
     if let Some(Value::Object(metadata)) = call.config.get("metadata") {
         for (name, value) in metadata {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -264,7 +265,7 @@ fn describe(meta: &ObjectMeta, attributes: &Attributes, result: &mut Map<String,
     }
 }
 
-fn parse(uri: &str) -> Result<(String, String), ToolError> {
+fn split(uri: &str) -> Result<(String, String), ToolError> {
     let rest = uri.trim().strip_prefix("s3://");
     let parts = rest.map(|rest| rest.split_once('/').unwrap_or((rest, "")));
     match parts {
