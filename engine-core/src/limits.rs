@@ -254,3 +254,47 @@ pub const DUCKDB_START_MS: u64 = 30_000;
 pub const SQLITE_ATTACHED_MAX: usize = 10;
 /// Chunks of rows that a reader of SQLite may be ahead of whoever takes them.
 pub const SQLITE_CHUNKS_AHEAD: usize = 2;
+
+/// Tries of one request to AWS while it throttles or fails: with the waits between, about a second.
+pub const AWS_ATTEMPTS_MAX: u32 = 4;
+/// Milliseconds before the second try; doubled before each further one.
+pub const AWS_BACKOFF_MS: u64 = 100;
+/// Bytes of one answer of AWS: a Lambda function returns 6 MB at most, a secret has 64 KB.
+pub const AWS_RESPONSE_BYTES_MAX: usize = 8 << 20;
+/// Milliseconds to read one secret when no call gives a deadline.
+pub const AWS_SECRET_MS: u64 = 10_000;
+
+/// Bytes of one S3 object that a step reads or writes as a value: half of what a result may have.
+pub const S3_OBJECT_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one part of a streamed upload: above the 5 MiB that S3 asks for, and held in memory once.
+pub const S3_PART_BYTES: usize = 8 << 20;
+/// Parts of one streamed upload, as S3 bounds them.
+pub const S3_PARTS_MAX: usize = 10_000;
+/// Objects of one listing when nothing names a number: one page of S3.
+pub const S3_LIST_DEFAULT: usize = 1_000;
+/// Objects of one listing, whatever is asked for: about 2 MB of result.
+pub const S3_LIST_MAX: usize = 10_000;
+
+/// Bytes of the payload of a Lambda function that is waited for, as AWS bounds it.
+pub const LAMBDA_PAYLOAD_BYTES_MAX: usize = 6 << 20;
+/// Bytes of the payload of a Lambda function that is not waited for, as AWS bounds it.
+pub const LAMBDA_EVENT_BYTES_MAX: usize = 1 << 20;
+/// Lines of a function's stack trace that an error keeps.
+pub const LAMBDA_TRACE_LINES_MAX: usize = 50;
+
+/// Connections to NATS that a worker keeps: distinct servers and users at one time.
+pub const NATS_CONNECTIONS_MAX: usize = 16;
+/// Milliseconds to connect to NATS: a live server answers far sooner.
+pub const NATS_CONNECT_MS: u64 = 5_000;
+/// Times that a lost connection is tried again in the background before it is given up.
+pub const NATS_RECONNECTS_MAX: usize = 3;
+/// Bytes of a key or a subject: longer ones are data.
+pub const NATS_NAME_BYTES_MAX: usize = 1_024;
+/// Bytes of one object of an object store that a step reads or writes: half of what a result may have.
+pub const NATS_OBJECT_BYTES_MAX: usize = 32 << 20;
+/// Keys or objects of one listing when nothing names a number.
+pub const NATS_LIST_DEFAULT: usize = 1_000;
+/// Keys or objects of one listing, whatever is asked for.
+pub const NATS_LIST_MAX: usize = 10_000;
+/// Buckets or streams that an error names.
+pub const NATS_NAMES_SHOWN: usize = 20;

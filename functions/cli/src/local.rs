@@ -35,6 +35,7 @@ use engine_core::ports::{
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
+use worker::aws::{Aws, AwsSettings};
 use worker::execute::Workbench;
 use worker::tools::duckdb::DuckDb;
 use worker::tools::file::FileSink;
@@ -128,6 +129,7 @@ impl Local {
         let ports = Ports { store, ..embedded.ports() };
         let readers = Readers { store: ports.store.clone(), payloads: ports.payloads.clone() };
         let policy = HttpPolicy { guard: tools.guard };
+        let aws = Aws::new(AwsSettings::from_lookup(|name| std::env::var(name).ok()), policy);
         let python = Python::new(PythonPool::new(&tools.python, interpreters)).with_scripts(policy);
         let bench = Workbench::new(ports.catalog.clone(), readers, ports.clock.clone(), "local")
             .with_tool(Arc::new(Noop))
@@ -140,10 +142,10 @@ impl Local {
             .with_tool(Arc::new(Sqlite))
             .with_tool(Arc::new(Transfer))
             .with_tool(Arc::new(FileSink))
-            .with_tool(Arc::new(S3))
-            .with_tool(Arc::new(Nats))
-            .with_tool(Arc::new(Lambda))
-            .with_tool(Arc::new(SecretsTool))
+            .with_tool(Arc::new(S3::new(aws.clone())))
+            .with_tool(Arc::new(Nats::new(policy)))
+            .with_tool(Arc::new(Lambda::new(aws.clone())))
+            .with_tool(Arc::new(SecretsTool::new(aws, Some(secrets.clone()), env.clone())))
             .with_tool(Arc::new(Rhai))
             .with_tool(Arc::new(Script))
             .with_tool(Arc::new(Shell))

@@ -9,6 +9,7 @@
 //! * `task`: which tool a command calls, with which raw configuration; `sink`: what is saved by default.
 //! * `render`: the only place that evaluates templates; `scope` holds what they see,
 //!   `unit` what a run of several calls adds.
+//! * [`aws`]: signed requests to AWS, for the tools and for secrets that are kept there.
 //! * `credentials`, `redact`: secrets enter here, and do not leave.
 //! * `progress`: long calls tell how far they are.
 //! * `sql`, `save`: what the tools for databases have in common.
@@ -23,6 +24,7 @@
 
 pub mod handler;
 
+pub mod aws;
 pub mod execute;
 
 pub mod kinds;

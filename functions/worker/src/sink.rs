@@ -40,6 +40,9 @@ pub(crate) fn complete(
                 args.entry("data").or_insert(given);
             }
         }
+        "s3" if open => {
+            config.insert("data".to_owned(), result);
+        }
         _ if open && config.contains_key("table") => {
             config.insert("data".to_owned(), result);
         }
@@ -63,6 +66,7 @@ mod tests {
             ("python", json!({"data": [1]}), json!({}), json!({}), json!({"data": [1]})),
             ("python", json!({"data": [1]}), json!({"data": 2}), json!({}), json!({"data": 2})),
             ("python", json!({}), json!({"a": 1}), json!({}), json!({"a": 1})),
+            ("s3", json!({"key": "k"}), json!({}), json!({"key": "k", "data": {"r": 1}}), json!({})),
             ("postgres", json!({"table": "t"}), json!({}), json!({"table": "t", "data": {"r": 1}}), json!({})),
             ("postgres", json!({"statement": "s"}), json!({}), json!({"statement": "s"}), json!({})),
         ];

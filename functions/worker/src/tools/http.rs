@@ -12,8 +12,8 @@ mod tests;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use self::client::Clients;
 pub use self::client::HttpPolicy;
+pub(crate) use self::client::{Clients, chain, permit};
 use self::request::Request;
 use crate::tool::{Call, Success, Tool, ToolError};
 

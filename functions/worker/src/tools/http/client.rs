@@ -30,18 +30,18 @@ pub(super) struct Forbidden {
 }
 
 /// One client per way of connecting, made when first needed: connections are reused.
-pub(super) struct Clients {
+pub(crate) struct Clients {
     policy: HttpPolicy,
     made: Mutex<BTreeMap<(bool, u64), Client>>,
 }
 
 impl Clients {
-    pub(super) fn new(policy: HttpPolicy) -> Self {
+    pub(crate) fn new(policy: HttpPolicy) -> Self {
         Self { policy, made: Mutex::new(BTreeMap::new()) }
     }
 
     /// The client that checks certificates or not, and gives up connecting after `connect`.
-    pub(super) fn client(&self, verify: bool, connect: Duration) -> Result<Client, ToolError> {
+    pub(crate) fn client(&self, verify: bool, connect: Duration) -> Result<Client, ToolError> {
         let key = (verify, u64::try_from(connect.as_millis()).unwrap_or(u64::MAX));
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&key) {
@@ -57,7 +57,7 @@ impl Clients {
     }
 
     /// Refuses URLs that no client may open: connecting by literal address asks no resolver.
-    pub(super) fn check(&self, url: &Url) -> Result<(), ToolError> {
+    pub(crate) fn check(&self, url: &Url) -> Result<(), ToolError> {
         if !matches!(url.scheme(), "http" | "https") {
             let message = format!("`{url}` is not an http or https URL");
             return Err(ToolError::new(Reaction::Input, "InputError", message));
@@ -73,6 +73,20 @@ impl Clients {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Refuses a host that the policy forbids; for connections that are not made by an HTTP client.
+pub(crate) async fn permit(policy: HttpPolicy, host: &str, port: u16) -> Result<(), ToolError> {
+    if !policy.guard {
+        return Ok(());
+    }
+    // A name that cannot be resolved cannot be connected to either, which says it better.
+    let Ok(found) = tokio::net::lookup_host((host, port)).await else { return Ok(()) };
+    let private = found.map(|found| found.ip()).find(|address| !is_public(*address));
+    match private {
+        Some(address) => Err(forbidden(&Forbidden { host: host.to_owned(), address })),
+        None => Ok(()),
     }
 }
 
@@ -128,7 +142,7 @@ impl Resolve for PublicOnly {
 }
 
 /// An error with all its causes, in one line.
-pub(super) fn chain(error: &dyn StdError) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

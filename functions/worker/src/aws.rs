@@ -1,0 +1,66 @@
+//! AWS: settings, signed requests with bounded retries, and secrets that are kept there.
+//!
+//! One [`Aws`] serves every tool of a worker and shares its connections. The settings come from a
+//! look-up that the shell passes in: nothing here reads the environment of the process.
+
+mod error;
+mod request;
+mod secrets;
+mod settings;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::sync::Arc;
+
+use engine_core::limits::HTTP_CONNECT_MS_DEFAULT;
+use reqwest::{Client, Url};
+use serde_json::{Map, Value};
+
+pub(crate) use self::error::cure;
+pub(crate) use self::request::{Request, Response};
+pub use self::settings::AwsSettings;
+pub(crate) use self::settings::Service;
+use crate::tool::ToolError;
+use crate::tools::http::{Clients, HttpPolicy};
+
+/// A client of AWS; clones share connections.
+#[derive(Clone)]
+pub struct Aws {
+    settings: AwsSettings,
+    clients: Arc<Pools>,
+}
+
+/// Connections to what the operator named, and to what a playbook named.
+struct Pools {
+    trusted: Clients,
+    guarded: Clients,
+}
+
+impl Aws {
+    /// A client with these settings; endpoints that a playbook names must satisfy `policy`.
+    #[must_use]
+    pub fn new(settings: AwsSettings, policy: HttpPolicy) -> Self {
+        let trusted = Clients::new(HttpPolicy::default());
+        Self { settings, clients: Arc::new(Pools { trusted, guarded: Clients::new(policy) }) }
+    }
+
+    /// The same connections with the keys, the region and the endpoint of a tool.
+    ///
+    /// # Errors
+    /// Input: keys that are incomplete, a region that is none.
+    pub fn for_tool(&self, config: &Map<String, Value>) -> Result<Self, ToolError> {
+        Ok(Self { settings: self.settings.for_tool(config)?, clients: self.clients.clone() })
+    }
+
+    pub(crate) fn settings(&self) -> &AwsSettings {
+        &self.settings
+    }
+
+    /// The connections that may be used for `url`.
+    pub(crate) fn http(&self, url: &Url) -> Result<Client, ToolError> {
+        let from_playbook = self.settings.is_from_playbook();
+        let clients = if from_playbook { &self.clients.guarded } else { &self.clients.trusted };
+        clients.check(url)?;
+        clients.client(true, std::time::Duration::from_millis(HTTP_CONNECT_MS_DEFAULT))
+    }
+}
