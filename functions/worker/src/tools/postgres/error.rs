@@ -61,11 +61,6 @@ pub(super) fn connecting(error: &Error, settings: &Settings) -> ToolError {
 pub(super) fn statement(error: &Error, place: &str, sql: &str) -> ToolError {
     match error.as_db_error() {
         Some(told) => database(told, place, sql),
-        None if error.to_string().contains("unexpected message") => ToolError::input(format!(
-            "this statement needs a stream of data, which a playbook cannot give: {}; save rows with \
-             `table` and `data`, or use the tool `transfer`",
-            first_line(sql)
-        )),
         None => ToolError::new(
             Reaction::Transient,
             "ConnectionError",
@@ -158,11 +153,6 @@ fn shown(sql: &str, position: u32) -> String {
         return "at the end of the statement".to_owned();
     }
     format!("line {line}, column {column} of the statement: `{}`", rest.trim_end())
-}
-
-fn first_line(sql: &str) -> String {
-    let line: String = sql.lines().next().unwrap_or_default().chars().take(2 * SHOWN).collect();
-    format!("`{line}`")
 }
 
 /// An error and what caused it, in one line.

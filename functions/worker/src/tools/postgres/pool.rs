@@ -1,6 +1,7 @@
 //! Connections, kept between calls: one pool for each server, user and protection.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
     Timeouts,
 };
-use engine_core::limits::{POSTGRES_CLIENTS_MAX, POSTGRES_CONNECT_MS, POSTGRES_POOLS_MAX};
-use tokio::time::Instant;
+use engine_core::limits::{
+    POSTGRES_CLIENTS_MAX, POSTGRES_CONNECT_MS, POSTGRES_POOLS_MAX, TOOL_GRACE_MS,
+};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::{CancelToken, Client};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -53,8 +56,13 @@ impl Pools {
             PoolError::Timeout(_) => error::unreachable(settings, "no answer in time"),
             other => error::unreachable(settings, &other.to_string()),
         })?;
-        let token = client.cancel_token();
-        let session = Session { client: Some(client), token, tls, place: settings.place() };
+        let session = Session {
+            token: client.cancel_token(),
+            client: Some(client),
+            tls,
+            place: settings.place(),
+            abandoned: AtomicBool::new(false),
+        };
         let left_ms = deadline.saturating_duration_since(Instant::now()).as_millis().max(1);
         let limit = format!("SET statement_timeout = {left_ms}");
         let set = session.client()?.batch_execute(&limit).await;
@@ -105,6 +113,7 @@ pub(crate) struct Session {
     token: CancelToken,
     tls: MakeRustlsConnect,
     place: String,
+    abandoned: AtomicBool,
 }
 
 /// What a session may leave behind that the next one must not see; as `DISCARD ALL`, without the plans.
@@ -126,12 +135,23 @@ impl Session {
         &self.place
     }
 
+    /// Lets nobody use the connection again: something still runs on it, or it is lost.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
     /// Cleans the connection and gives it back; one that cannot be cleaned is closed.
     pub(crate) async fn finish(mut self) {
-        let Some(client) = self.client.take() else { return };
-        let cleaned = !client.is_closed() && client.batch_execute(CLEAN).await.is_ok();
-        if !cleaned {
-            drop(Object::take(client));
+        if self.abandoned.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(client) = self.client.as_ref().filter(|client| !client.is_closed()) else {
+            return;
+        };
+        let grace = Duration::from_millis(TOOL_GRACE_MS);
+        // A timeout leaves the connection here, to be cancelled and closed.
+        if matches!(timeout(grace, client.batch_execute(CLEAN)).await, Ok(Ok(()))) {
+            self.client.take();
         }
     }
 }
@@ -140,7 +160,11 @@ impl Drop for Session {
     fn drop(&mut self) {
         let Some(client) = self.client.take() else { return };
         let (token, tls) = (self.token.clone(), self.tls.clone());
-        drop(Object::take(client));
+        let client = Object::take(client);
+        if client.is_closed() {
+            return;
+        }
+        drop(client);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // Nobody is left to hear of an error; the server's own timeout stands behind it.
             runtime.spawn(async move { token.cancel_query(tls).await.ok() });

@@ -12,6 +12,7 @@ use super::error;
 use super::param::{Text, encode};
 use super::pool::Session;
 use crate::save::Row;
+use crate::sql::lexer::{first_word, tokens};
 use crate::sql::unique_columns;
 use crate::tool::ToolError;
 
@@ -68,6 +69,12 @@ impl Failure {
 
 /// Has a statement checked by the server; nothing runs yet.
 pub(super) async fn prepare(client: &Client, sql: &str) -> Result<Prepared, Failure> {
+    if is_stream(sql) {
+        return Err(Failure::Tool(ToolError::input(
+            "a `COPY` from or to the client needs a stream, which a playbook cannot give; save rows \
+             with `table` and `data`, or use the tool `transfer`",
+        )));
+    }
     let statement = client.prepare(sql).await.map_err(Failure::Driver)?;
     let columns = unique_columns(statement.columns().iter().map(tokio_postgres::Column::name));
     let types: Vec<Type> =
@@ -95,11 +102,20 @@ pub(super) async fn prepare(client: &Client, sql: &str) -> Result<Prepared, Fail
     }
 }
 
+/// The server would wait for data that nobody sends.
+fn is_stream(sql: &str) -> bool {
+    let is = |word: &str, name: &str| word.eq_ignore_ascii_case(name);
+    is(first_word(sql), "copy")
+        && tokens(sql).any(|token| is(token.text, "stdin") || is(token.text, "stdout"))
+}
+
 /// The statement with the columns of unknown types as the server's text.
 fn as_text(sql: &str, types: &[Type]) -> String {
     let names: Vec<String> = (0..types.len()).map(|index| format!("c{index}")).collect();
     let casts = names.iter().zip(types).map(|(name, ty)| match ty.kind() {
         _ if is_known(ty) => name.clone(),
+        // The cast adds the length of the mask, which nobody wrote.
+        _ if *ty == Type::INET => format!("to_jsonb({name}) #>> '{{}}'"),
         Kind::Array(_) => format!("{name}::text[]"),
         _ => format!("{name}::text"),
     });
@@ -195,6 +211,8 @@ impl Rows {
 pub(crate) struct Cursor {
     session: Session,
     rows: Rows,
+    /// The driver must not be asked again after the end.
+    is_done: bool,
 }
 
 impl Cursor {
@@ -210,7 +228,7 @@ impl Cursor {
         let client = session.client()?;
         let opened = async { prepare(client, sql).await?.run(client, sql, values).await };
         match opened.await {
-            Ok(rows) => Ok(Self { session, rows }),
+            Ok(rows) => Ok(Self { session, rows, is_done: false }),
             Err(failure) => {
                 let error = failure.into_error(session.place(), sql);
                 session.finish().await;
@@ -225,9 +243,9 @@ impl Cursor {
     /// [`ToolError`] of the statement, or a lost connection.
     pub(crate) async fn next(&mut self, rows_max: usize) -> Result<Vec<Row>, ToolError> {
         let mut found = Vec::new();
-        while found.len() < rows_max {
+        while found.len() < rows_max && !self.is_done {
             match self.rows.next().await {
-                None => break,
+                None => self.is_done = true,
                 Some(Ok((row, _))) => found.push(row),
                 Some(Err(failure)) => {
                     return Err(failure.into_error(self.session.place(), &self.rows.sql));

@@ -40,7 +40,11 @@ pub(super) async fn commands(
         results.push(ran.unwrap_or_else(|failure| {
             StatementResult::Failed(failure.into_error(place, statement))
         }));
-        if is_over || budget == 0 || (is_atomic && has_failed) {
+        if is_over || budget == 0 {
+            session.abandon();
+            return envelope(results);
+        }
+        if is_atomic && has_failed {
             break;
         }
     }

@@ -52,7 +52,7 @@ async fn a_mistake_in_sql_is_shown_where_it_is() {
         ("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '40001'; END $$", "ConflictError", Reaction::Transient, "40001"),
         ("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '53300'; END $$", "ServerError", Reaction::Transient, "53300"),
         ("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '42501'; END $$", "PermissionError", Reaction::Rejected, "grant it"),
-        ("COPY pg_class TO STDOUT", "InputError", Reaction::Input, "stream of data"),
+        ("COPY pg_class TO STDOUT", "InputError", Reaction::Input, "needs a stream"),
         ("SELECT pg_terminate_backend(pg_backend_pid())", "ConnectionError", Reaction::Transient, "57P01"),
     ];
     for (sql, kind, reaction, expect) in cases {
@@ -110,7 +110,7 @@ async fn a_connection_that_died_while_it_rested_is_replaced() {
     let tool = Postgres::default();
     let other = Postgres::default();
     let pid = rows(&tool, "SELECT pg_backend_pid() AS pid").await[0]["pid"].clone();
-    let kill = json!({"query": "SELECT pg_terminate_backend($1)", "params": [pid]});
+    let kill = json!({"query": "SELECT pg_terminate_backend($1, 10000)", "params": [pid]});
     run(&other, kill).await.unwrap();
     assert_ne!(rows(&tool, "SELECT pg_backend_pid() AS pid").await[0]["pid"], pid);
 }
