@@ -41,12 +41,15 @@ fn closing(rules: &Rules) -> String {
     if rules.external_access {
         return format!("SET allowed_configs = [{SETTABLE}, {SETTABLE_OUTSIDE}]; {lock}");
     }
-    let mut closing = format!("SET allowed_configs = [{SETTABLE}]; ");
-    if !rules.folders.is_empty() {
-        let folders: Vec<String> = rules.folders.iter().map(|folder| text(folder)).collect();
-        closing += &format!("SET allowed_directories = [{}]; ", folders.join(", "));
-    }
-    closing + "SET enable_external_access = false; " + lock
+    let folders: Vec<String> = rules.folders.iter().map(|folder| text(folder)).collect();
+    let folders = if folders.is_empty() {
+        String::new()
+    } else {
+        format!("SET allowed_directories = [{}]; ", folders.join(", "))
+    };
+    format!(
+        "SET allowed_configs = [{SETTABLE}]; {folders}SET enable_external_access = false; {lock}"
+    )
 }
 
 fn config(rules: &Rules, home: &Path) -> duckdb::Result<Config> {

@@ -3,7 +3,7 @@
 //! | type | JSON |
 //! |---|---|
 //! | integers, decimals | a number if JSON's readers keep it exactly, else text |
-//! | `FLOAT`, `DOUBLE` | a number; null for what is not a number |
+//! | `FLOAT`, `DOUBLE` | a number, or `NaN`, `Infinity`, `-Infinity` as text |
 //! | dates, times, timestamps | ISO 8601, with `+00:00` if they are of a time zone |
 //! | `INTERVAL` | text, as DuckDB writes it |
 //! | `BLOB` | `\x` and hexadecimal digits |
@@ -137,7 +137,7 @@ fn scalar(column: &ArrayRef, row: usize) -> Option<Value> {
         DataType::UInt32 => column.as_primitive::<UInt32Type>().value(row).into(),
         DataType::UInt64 => column.as_primitive::<UInt64Type>().value(row).into(),
         DataType::Float32 => float32(column.as_primitive::<Float32Type>().value(row)),
-        DataType::Float64 => column.as_primitive::<Float64Type>().value(row).into(),
+        DataType::Float64 => float64(column.as_primitive::<Float64Type>().value(row)),
         DataType::Decimal32(_, scale) => {
             decimal(column.as_primitive::<Decimal32Type>().value(row).into(), *scale)
         }
@@ -243,7 +243,15 @@ fn as_text(column: &ArrayRef, row: usize) -> Value {
 
 /// The shortest text of a `FLOAT` is what people wrote; widened, it would have grown digits.
 fn float32(value: f32) -> Value {
-    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+    value.to_string().parse().map_or(Value::Null, float64)
+}
+
+fn float64(value: f64) -> Value {
+    if value.is_finite() {
+        return value.into();
+    }
+    let text = if value.is_nan() { "NaN" } else { "Infinity" };
+    if value < 0.0 { format!("-{text}").into() } else { text.into() }
 }
 
 /// An integer scaled by a power of ten.

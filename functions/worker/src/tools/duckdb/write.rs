@@ -163,7 +163,9 @@ impl Target {
         } else {
             String::new()
         };
-        let message = format!("table `{}`: {}{advice}", self.table.name, error.message());
+        // What follows shows the statement that was made for it, which nobody has written.
+        let said = error.message().split("\n\nLINE ").next().unwrap_or_default();
+        let message = format!("table `{}`: {said}{advice}", self.table.name);
         ToolError::new(error.reaction(), error.kind(), message)
     }
 }
@@ -218,7 +220,7 @@ fn line(row: &Row, names: &[&String], columns: &[&Column]) -> Value {
 }
 
 fn is_structured(of_type: &str) -> bool {
-    let outer = ["STRUCT(", "MAP(", "UNION(", "JSON"];
+    let outer = ["STRUCT(", "MAP(", "JSON"];
     of_type.ends_with(']') || outer.iter().any(|start| of_type.starts_with(start))
 }
 

@@ -16,11 +16,8 @@ pub(super) fn time(ticks: i64, digits: u32) -> String {
     let scale = 10_i64.pow(digits);
     let (seconds, part) = (ticks.div_euclid(scale), ticks.rem_euclid(scale));
     let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-    let mut text = format!("{hours:02}:{minutes:02}:{:02}", seconds % 60);
-    if part != 0 {
-        text += &format!(".{part:0>width$}", width = digits as usize);
-    }
-    text
+    let whole = format!("{hours:02}:{minutes:02}:{:02}", seconds % 60);
+    if part == 0 { whole } else { format!("{whole}.{part:0>width$}", width = digits as usize) }
 }
 
 /// Ticks since 1970; `is_zoned` ones are of UTC.

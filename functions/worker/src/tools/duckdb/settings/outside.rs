@@ -58,6 +58,13 @@ impl Outside {
     pub(super) fn declare_auth(&mut self, config: &Fields) -> Result<(), ToolError> {
         let Some(auth) = auth(config)? else { return Ok(()) };
         if is_one(auth) {
+            // The only credential is that of the attachments that name none.
+            if attachments(config)?
+                .iter()
+                .any(|other| !other.contains_key("auth") && is_server(other))
+            {
+                return Ok(());
+            }
             let named = ["db_alias", "alias"].iter().find_map(|key| {
                 config.get(*key).or_else(|| auth.get(*key)).and_then(Value::as_str)
             });
@@ -150,18 +157,20 @@ impl Outside {
             if let Some(value) = value(fields, keys) {
                 options.push(format!("{option} {}", quoted(&value)));
                 if option == "PASSWORD" {
-                    self.secrets.push(value);
+                    self.hide(value);
                 }
             }
         }
-        let mut connection = format!("connect_timeout={CONNECT_SECONDS}");
-        if let Some(mode) = text(fields, &["sslmode"]) {
-            connection += &format!(" sslmode={mode}");
-        }
-        if let Some(given) = text(fields, &["db_conn_string"]) {
-            self.secrets.push(given.to_owned());
-            given.clone_into(&mut connection);
-        }
+        let connection = match text(fields, &["db_conn_string"]) {
+            Some(given) => {
+                self.hide(given.to_owned());
+                given.to_owned()
+            }
+            None => {
+                let mode = text(fields, &["sslmode"]).map(|mode| format!(" sslmode={mode}"));
+                format!("connect_timeout={CONNECT_SECONDS}{}", mode.unwrap_or_default())
+            }
+        };
         let name = quote_part(alias);
         self.create(alias, &options);
         let read_only = if read_only { ", READ_ONLY" } else { "" };
@@ -214,7 +223,7 @@ impl Outside {
             if let Some(value) = value(fields, keys) {
                 options.push(format!("{option} {}", quoted(&value)));
                 if matches!(option, "SECRET" | "SESSION_TOKEN") {
-                    self.secrets.push(value);
+                    self.hide(value);
                 }
             }
         }
@@ -247,6 +256,12 @@ impl Outside {
         let options = options.join(", ");
         self.rules.setup.push(format!("CREATE OR REPLACE TEMPORARY SECRET {name} ({options})"));
         self.created.push(alias.to_owned());
+    }
+
+    /// Keeps a secret out of errors, also as SQL writes it.
+    fn hide(&mut self, secret: String) {
+        self.secrets.push(secret.replace('\'', "''"));
+        self.secrets.push(secret);
     }
 
     fn load(&mut self, extension: &str) {
@@ -284,6 +299,10 @@ fn attachments(config: &Fields) -> Result<Vec<&Fields>, ToolError> {
         }
         Some(_) => Err(wrong()),
     }
+}
+
+fn is_server(other: &Fields) -> bool {
+    text(other, &["type", "kind"]).is_some_and(|kind| kind.starts_with("postgres"))
 }
 
 fn unknown_auth(alias: &str, given: Option<&Value>) -> ToolError {

@@ -58,7 +58,8 @@ async fn values_of_every_type_are_stored_as_they_were_read() {
         INTERVAL '1 day' AS iv, TIME '01:02:03' AS t, TIMESTAMPTZ '2024-01-02 03:04:05+00' AS tz, \
         TIMESTAMP '2024-01-02 03:04:05' AS ts, 1.5::DECIMAL(10, 3) AS dc, [1.5, 2.5] AS li, \
         '{\"k\": null}'::JSON AS js, 170141183460469231731687303715884105727::HUGEINT AS h, \
-        ['a\"b', 'c,d'] AS sl; CREATE TABLE c AS FROM s LIMIT 0";
+        ['a\"b', 'c,d'] AS sl, BITSTRING '01' AS bt, \
+        NULL::JSON AS nj, NULL::INTEGER[] AS nl; CREATE TABLE c AS FROM s LIMIT 0";
     bench.run(json!({"command": made})).await;
     let rows = bench.rows("FROM s").await;
     bench.save(json!({"table": "c", "data": rows})).await.unwrap();
@@ -110,6 +111,11 @@ async fn a_save_is_whole_or_not_at_all() {
     let rows = json!([{"id": 1}, {"id": 2}, {"id": 1}]);
     let failure = bench.save(json!({"table": "w", "data": rows, "batch": 1})).await.unwrap_err();
     assert_eq!((failure.kind.as_str(), failure.retryable), ("ConstraintError", false));
+    let bad = json!([{"id": 1}, {"id": "no number"}]);
+    let failure = bench.save(json!({"table": "w", "data": bad})).await.unwrap_err();
+    assert_eq!((failure.kind.as_str(), failure.retryable), ("SqlError", false));
+    assert!(failure.message.starts_with("table `w`: Conversion: "), "{}", failure.message);
+    assert!(!failure.message.contains("LINE"), "{}", failure.message);
     let items = json!([{"id": 5}, {"id": "no number"}]);
     let statement = json!({"statement": "INSERT INTO w VALUES (:id, 0)", "params": items});
     bench.save(statement).await.unwrap_err();
