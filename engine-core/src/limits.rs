@@ -201,7 +201,7 @@ pub const WAIT_MS_MAX: u64 = 31_536_000_000;
 pub const CALLBACK_MS_DEFAULT: u64 = 86_400_000;
 /// Bytes of what a callback brings.
 pub const CALLBACK_BYTES_MAX: usize = 256 << 10;
-/// Milliseconds that a call runs before it says that it does, and between two reports: people watch no faster.
+/// Milliseconds that a call runs before it says so, and between two reports: people watch no faster.
 pub const PROGRESS_EVERY_MS: u64 = 1_000;
 /// Part of the time so far that a longer call waits between two reports: each costs a commit.
 pub const PROGRESS_EVERY_PART: u32 = 10;

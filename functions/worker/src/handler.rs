@@ -6,7 +6,9 @@ use tracing::instrument;
 
 use crate::execute::{Workbench, envelope, execute_watched};
 
-/// Executes a command, tells how far it is, and sends its answer; safe to repeat, as the answer's id is the same.
+/// Executes a command, tells how far it is, and sends its answer.
+///
+/// Safe to repeat, as the answer's id is the same.
 ///
 /// # Errors
 /// Those of the event queue: the command then stays on its own queue.
