@@ -304,6 +304,7 @@ impl<'a> Job<'a> {
         };
         let bench = self.bench;
         let vault = Vault { secrets: bench.secrets.as_deref(), env: &bench.env };
+        self.redactor.learn_config(&self.task.config, &config);
         vault.resolve_auth(&mut config, &mut self.redactor).await?;
         Ok((config, args, context))
     }
