@@ -9,7 +9,8 @@
 //! * `task`: which tool a command calls, with which raw configuration; `sink`: what is saved by default.
 //! * `render`: the only place that evaluates templates; `scope` holds what they see,
 //!   `unit` what a run of several calls adds.
-//! * `credentials`, `redact`: secrets enter here, and do not leave.
+//! * `credentials`, `keychain`: secrets enter here. `redact`: they do not leave. `private`: what of them a
+//!   call names.
 //! * `outcome`, `output`: results and texts in the size that an answer may have.
 //!
 //! # Invariants
@@ -29,11 +30,15 @@ pub mod tools;
 mod cache;
 mod credentials;
 mod items;
+mod keychain;
 mod outcome;
 mod output;
+mod private;
 mod redact;
 mod render;
 mod scope;
 mod sink;
 mod task;
 mod unit;
+
+pub use credentials::RemoteSecrets;

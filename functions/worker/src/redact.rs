@@ -82,7 +82,11 @@ impl Redactor {
 
     /// Learns what a tool's configuration carries openly: the user of a URL, and headers that the playbook
     /// itself writes.
-    pub(crate) fn learn_config(&mut self, written: &Map<String, Value>, config: &Map<String, Value>) {
+    pub(crate) fn learn_config(
+        &mut self,
+        written: &Map<String, Value>,
+        config: &Map<String, Value>,
+    ) {
         for text in config.values().filter_map(Value::as_str) {
             self.learn_url(text);
         }
@@ -239,8 +243,19 @@ pub(crate) fn is_secret(name: &str) -> bool {
         return false;
     }
     [
-        "password", "passwd", "passphrase", "pwd", "secret", "token", "key", "authorization", "value",
-        "credential", "private", "signature", "dsn",
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "secret",
+        "token",
+        "key",
+        "authorization",
+        "value",
+        "credential",
+        "private",
+        "signature",
+        "dsn",
     ]
     .iter()
     .any(|word| name.contains(word))

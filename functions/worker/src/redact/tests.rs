@@ -57,7 +57,9 @@ fn a_secret_inside_of_base64_is_masked_wherever_it_begins() {
 #[test]
 fn other_writers_escape_differently() {
     let redactor = knowing("pässwörd 12/3");
-    for text in ["p\\u00e4ssw\\u00f6rd 12/3", "p%C3%A4ssw%C3%B6rd+12%2F3", "p%c3%a4ssw%c3%b6rd%2012/3"] {
+    for text in
+        ["p\\u00e4ssw\\u00f6rd 12/3", "p%C3%A4ssw%C3%B6rd+12%2F3", "p%c3%a4ssw%c3%b6rd%2012/3"]
+    {
         assert_eq!(redactor.clean(text.to_owned()), MASK);
     }
 }
