@@ -103,7 +103,8 @@ fn forms(secret: &str) -> Vec<(&'static str, String)> {
         ("hex", by_byte(&|byte| format!("{byte:02X}"))),
     ];
     for ahead in 0..3 {
-        let encoded = STANDARD_NO_PAD.encode([&vec![0; ahead], secret.as_bytes()].concat());
+        let encoded =
+            STANDARD_NO_PAD.encode([vec![0; ahead].as_slice(), secret.as_bytes()].concat());
         // The first characters mix with what stands ahead, the last one with what follows.
         let inner =
             encoded.get(ahead + usize::from(ahead > 0)..encoded.len() - 1).unwrap_or_default();
