@@ -231,6 +231,9 @@ fn requests_that_make_no_sense_are_told_why() {
         ("POST",   "/api/catalog/register".to_owned(),          "\u{1}\u{2}",                    422),
         ("POST",   "/api/credentials".to_owned(),               r#"{"data": {}}"#,               422),
         ("POST",   "/api/credentials".to_owned(),               r#"{"name": "a", "data": 5}"#,   422),
+        ("POST",   "/api/credentials".to_owned(),               r#"{"name": "a", "data": {}, "tags": 5}"#, 422),
+        ("GET",    "/api/credentials/none".to_owned(),          "",                              404),
+        ("DELETE", "/api/credentials/none".to_owned(),          "",                              404),
     ];
     for (method, path, body, expect) in cases {
         let found = server.ask(method, &path, &[], body.as_bytes());
@@ -286,7 +289,14 @@ fn credentials_go_in_and_never_come_out() {
     let credential = json!({"name": "api", "type": "bearer", "data": {"token": "se-cr-et"}});
     assert_eq!(server.post("/api/credentials", &credential).status, 200);
     let listed = server.get("/api/credentials").body;
-    assert_eq!(listed, json!({"credentials": [{"name": "api", "type": "bearer"}]}));
+    assert_eq!(listed["credentials"][0]["name"], "api", "{listed}");
+    let one = server.get("/api/credentials/api");
+    assert_eq!((one.status, &one.body["type"]), (200, &json!("bearer")), "{}", one.body);
+    let data = server.get("/api/credentials/api?include_data=true");
+    assert_eq!(data.status, 403, "{}", data.body);
+    for shown in [&listed, &one.body, &data.body] {
+        assert!(!shown.to_string().contains("se-cr-et"), "{shown}");
+    }
     let broken =
         server.ask("POST", "/api/credentials", &[], br#"{"name": "x", "data": "se-cr-et}"#);
     assert!(!broken.body.to_string().contains("se-cr-et"), "{}", broken.body);

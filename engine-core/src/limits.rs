@@ -298,3 +298,16 @@ pub const NATS_LIST_DEFAULT: usize = 1_000;
 pub const NATS_LIST_MAX: usize = 10_000;
 /// Buckets or streams that an error names.
 pub const NATS_NAMES_SHOWN: usize = 20;
+
+/// Entries of a playbook's keychain: each may be a request before a call.
+pub const KEYCHAIN_ENTRIES_MAX: usize = 100;
+/// Fetched keychain values that a worker keeps: executions that run at the same time, times their entries.
+pub const KEYCHAIN_ENTRIES_KEPT: usize = 256;
+/// Milliseconds that fetching one keychain value may take, as one HTTP call.
+pub const KEYCHAIN_FETCH_MS: u64 = 30_000;
+/// Milliseconds that a keychain value of one execution is used when nothing says how long (`NoETL`: an hour).
+pub const KEYCHAIN_TTL_MS_LOCAL: i64 = 3_600_000;
+/// The same for one that executions share (`NoETL`: a day).
+pub const KEYCHAIN_TTL_MS_GLOBAL: i64 = 86_400_000;
+/// Milliseconds before its end at which a token is renewed: one that is sent must still be valid on arrival.
+pub const KEYCHAIN_RENEW_MS: i64 = 30_000;

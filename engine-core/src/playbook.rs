@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod diagnostic;
+pub mod keychain;
 pub mod names;
 pub mod parse;
 pub mod retries;
@@ -56,7 +57,7 @@ pub struct Playbook {
     pub dialect: Dialect,
     /// Default inputs; values may be templates.
     pub workload: Map<String, Value>,
-    /// Credential declarations, in order.
+    /// Credential declarations, in order, as [`keychain`] reads them.
     pub keychain: Vec<Value>,
     /// Named reusable tasks.
     pub workbook: Vec<WorkbookTask>,

@@ -169,6 +169,25 @@ pub trait Secrets: Send + Sync {
     async fn credential(&self, name: &str) -> Result<Value, PortError>;
 }
 
+/// What is known about a credential beside its fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CredentialNote {
+    /// Unique.
+    pub name: String,
+    /// `postgres`, `bearer` and the like; may be empty.
+    pub kind: String,
+    /// Text for people.
+    pub description: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Whatever its owner wants to keep with it, openly.
+    pub meta: Value,
+    /// Unix milliseconds of its first registration; 0 where nobody counts.
+    pub created_ms: i64,
+    /// Unix milliseconds of its newest one.
+    pub updated_ms: i64,
+}
+
 /// The time. Shells ask; the core is told.
 pub trait Clock: Send + Sync {
     /// Unix milliseconds.

@@ -227,7 +227,7 @@ fn files_that_are_not_ours_are_refused_and_left_alone() {
         ),
         ("is a database of another program", Box::new(sql("CREATE TABLE theirs (a)"))),
         (
-            "was written by a newer noetl-lambda (tables of version 99, this one knows 1)",
+            "was written by a newer noetl-lambda (tables of version 99, this one knows 2)",
             Box::new(|path| {
                 drop(open(path));
                 Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();

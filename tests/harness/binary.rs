@@ -90,7 +90,9 @@ pub fn start<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Child {
     child.unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()))
 }
 
-fn command<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+/// The program with these arguments, not yet started.
+#[must_use]
+pub fn command<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(program());
     command.args(arguments).current_dir(root()).stdin(Stdio::null());
     command

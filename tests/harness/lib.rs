@@ -1,6 +1,8 @@
 //! What tests share.
 
 pub mod binary;
+pub mod canary;
+pub mod echo;
 pub mod embedded;
 pub mod example;
 pub mod postgres;

@@ -1,14 +1,16 @@
 //! The real program as a server, and a client for it.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, ExitStatus};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::binary::start;
+use crate::binary::{command, start};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,7 +40,23 @@ impl Served {
     #[must_use]
     pub fn start<'a>(store: &'a str, more: impl IntoIterator<Item = &'a str>) -> Self {
         let arguments = ["serve", "--port", "0", "--store", store];
-        let mut child = start(arguments.into_iter().chain(more));
+        Self::of(start(arguments.into_iter().chain(more)))
+    }
+
+    /// The same with more variables, and with its own log in a file.
+    ///
+    /// # Panics
+    /// If it does not say where it listens.
+    #[must_use]
+    pub fn logged(store: &str, variables: &[(String, String)], log: &Path) -> Self {
+        let arguments = ["serve", "--port", "0", "--store", store];
+        let mut command = command(arguments);
+        let log = File::create(log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+        command.envs(variables.iter().cloned()).stdout(Stdio::piped()).stderr(log);
+        Self::of(command.spawn().unwrap_or_else(|error| panic!("cannot start the server: {error}")))
+    }
+
+    fn of(mut child: Child) -> Self {
         let mut line = String::new();
         if let Some(stdout) = &mut child.stdout {
             BufReader::new(stdout).read_line(&mut line).unwrap_or_default();

@@ -4,7 +4,8 @@
 //!
 //! * `document`, `node`: the YAML, within limits, with the place of every key and scalar.
 //! * `reader`: what all levels share: closed maps, typed scalars, checked templates.
-//! * `root`, `step`, `tool`, `pause`, `policy`, `repeat`, `rule`, `next`: one level of the language each.
+//! * `root`, `keychain`, `step`, `tool`, `pause`, `policy`, `repeat`, `rule`, `next`: one level of the
+//!   language each.
 //! * `references`, `join`: what no level sees alone: names, targets, unreachable steps, branches that meet.
 //! * `doubts`: what can be read and cannot be meant.
 //! * `source`: from a place inside a template to its place in the file.
@@ -18,6 +19,7 @@
 mod document;
 mod doubts;
 mod join;
+mod keychain;
 mod next;
 mod node;
 mod pause;

@@ -3,8 +3,10 @@
 //! It says what may stand where, and accepts everything that the parser accepts; names, templates
 //! and what belongs together are the parser's.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::limits;
+use crate::playbook::keychain::{COMMON_KEYS, KINDS, SCOPES};
 use crate::playbook::parse;
 
 mod policies;
@@ -47,8 +49,9 @@ fn root() -> Value {
         },
         "keychain": {
             "type": ["array", "null"],
-            "description": "Credential and token declarations.",
-            "items": {"type": "object", "required": ["name"]},
+            "description": "Credential and token declarations: `keychain.NAME.FIELD` in templates.",
+            "maxItems": limits::KEYCHAIN_ENTRIES_MAX,
+            "items": {"$ref": "#/$defs/keychainEntry"},
         },
         "workbook": {
             "type": ["array", "null"],
@@ -75,8 +78,31 @@ fn definitions() -> Value {
     all
 }
 
+/// One entry; which keys go with which kind only the parser says.
+fn keychain_entry() -> Value {
+    let kinds: Vec<&str> = KINDS.iter().filter(|kind| kind.runs).map(|kind| kind.name).collect();
+    let keys = KINDS.iter().filter(|kind| kind.runs).flat_map(|kind| kind.keys);
+    let mut properties: Map<String, Value> =
+        COMMON_KEYS.iter().chain(keys).map(|key| ((*key).to_owned(), json!({}))).collect();
+    for key in ["kind", "type"] {
+        properties.insert(key.to_owned(), json!({"enum": kinds}));
+    }
+    properties.insert("name".to_owned(), json!({"type": "string", "minLength": 1}));
+    properties.insert("scope".to_owned(), json!({"enum": SCOPES}));
+    properties.insert("map".to_owned(), json!({"type": "object"}));
+    json!({
+        "type": "object",
+        "description": "A credential or token, resolved by the worker that needs it.",
+        "required": ["name"],
+        "anyOf": [{"required": ["kind"]}, {"required": ["type"]}],
+        "properties": properties,
+        "additionalProperties": false,
+    })
+}
+
 fn own_definitions() -> Value {
     json!({
+        "keychainEntry": keychain_entry(),
         "executor": executor(),
         "executorSpec": executor_spec(),
         "workbookTask": workbook_task(),

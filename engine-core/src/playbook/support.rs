@@ -20,10 +20,6 @@ pub const SINKS_RUN: [&str; 7] = ["postgres", "duckdb", "sqlite", "http", "pytho
 #[must_use]
 pub fn unsupported(playbook: &Playbook) -> Vec<Diagnostic> {
     let mut report = Report { playbook, found: Vec::new() };
-    if !playbook.keychain.is_empty() {
-        let start = Position { line: 1, column: 1 };
-        report.add(start, "keychain".to_owned(), "`keychain`", None);
-    }
     for (index, step) in playbook.steps.iter().enumerate() {
         report.step(step, &format!("workflow[{index}]"));
     }

@@ -6,6 +6,7 @@ pub mod payload_store;
 pub mod queue;
 
 pub mod catalog;
+pub mod credentials;
 pub mod secrets;
 
 use std::path::{Path, PathBuf};

@@ -65,6 +65,7 @@ pub fn router(api: Api, is_local: bool) -> Router {
         .route("/health", get(health))
         .route("/api/health", get(health))
         .route("/api/credentials", get(credentials::list).post(credentials::add))
+        .route("/api/credentials/{name}", get(credentials::one).delete(credentials::remove))
         .route("/api/catalog/register", post(catalog::register))
         .route("/api/catalog/list", get(catalog::list).post(catalog::list))
         .route("/api/execute", post(start::execute))

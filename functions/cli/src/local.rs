@@ -61,7 +61,10 @@ pub(crate) use self::watch::{Silent, Watch};
 use crate::args::ToolArgs;
 use crate::ending::invalid;
 use crate::render;
+use crate::serve::{Credentials, KEY, KEY_FILE};
 
+/// What variables begin with that `secret.NAME` reads.
+const SECRET_PREFIX: &str = "NOETL_SECRET_";
 /// How long running calls may take to finish after the first interrupt.
 const GRACE: Duration = Duration::from_secs(2);
 /// How often it is looked whether they have.
@@ -103,13 +106,15 @@ impl Local {
     /// A runner on `embedded`, with the tools and credentials that the user allows.
     ///
     /// # Errors
-    /// Invalid input: a credential file that cannot be used, an environment variable that is not set.
+    /// Invalid input: a credential file or a master key that cannot be used, an environment variable that is
+    /// not set.
     pub(crate) fn new(
         embedded: Embedded,
         tools: &ToolArgs,
         watch: Arc<dyn Watch>,
     ) -> anyhow::Result<Self> {
-        Self::with_secrets(embedded, tools, watch, Arc::new(tools.secrets()?))
+        let credentials = Arc::new(Credentials::new(tools.secrets()?, &embedded)?);
+        Self::with_secrets(embedded, tools, watch, credentials)
     }
 
     /// As [`Local::new`], with credentials from elsewhere.
@@ -299,13 +304,21 @@ impl ToolArgs {
         Ok(secrets)
     }
 
-    /// The variables that templates may read.
+    /// The variables that templates may read: those that the user names, and secrets that are meant for them.
     fn environment(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let read = |name: &String| match std::env::var(name) {
+            _ if [KEY, KEY_FILE].contains(&name.as_str()) => {
+                Err(invalid(anyhow!("`--env {name}`: the master key is for the store alone")))
+            }
             Ok(value) => Ok((name.clone(), value)),
             Err(error) => Err(invalid(anyhow!("`--env {name}`: {error}"))),
         };
-        self.env.iter().map(read).collect()
+        let secrets = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(SECRET_PREFIX));
+        let mut found: BTreeMap<String, String> = secrets.collect();
+        found.extend(self.env.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?);
+        Ok(found)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
 use engine_core::ports::{PortErrorKind, Secrets};
 use serde_json::{Map, Value};
 
-use crate::redact::Redactor;
+use crate::redact::{Redactor, is_secret};
 use crate::tool::{Reaction, ToolError};
 
 /// Keys that make an `auth` map one credential instead of a map of aliases.
@@ -27,15 +28,43 @@ const RESERVED: [&str; 12] = [
 const INLINE: [&str; 8] =
     ["token", "access_token", "username", "user", "password", "value", "api_key", "header_name"];
 
+/// Sources of credentials that are kept by somebody else's service.
+const REMOTE: [&str; 5] = ["secret_manager", "aws", "aws_secrets_manager", "secretsmanager", "ssm"];
+/// What the environment variable of a `secret.NAME` begins with.
+const ENV_PREFIX: &str = "NOETL_SECRET_";
+
+/// Secret values that a service outside of the worker keeps.
+#[async_trait]
+pub trait RemoteSecrets: Send + Sync {
+    /// Returns the value of a secret: text, or the fields of one that is JSON.
+    ///
+    /// `provider` is `secret_manager` (in whatever spelling a playbook may use) or `ssm`; `version` is the
+    /// newest one if there is none.
+    ///
+    /// # Errors
+    /// `Input` if there is no such secret or provider, `Rejected` if it may not be read, `Transient`.
+    async fn fetch(
+        &self,
+        provider: &str,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Value, ToolError>;
+}
+
 /// Where credentials and environment values come from.
 pub(crate) struct Vault<'a> {
     pub(crate) secrets: Option<&'a dyn Secrets>,
+    pub(crate) remote: Option<&'a dyn RemoteSecrets>,
     pub(crate) env: &'a BTreeMap<String, String>,
 }
 
 impl Vault<'_> {
     /// The fields of a credential.
-    async fn credential(&self, name: &str, redactor: &mut Redactor) -> Result<Value, ToolError> {
+    pub(crate) async fn credential(
+        &self,
+        name: &str,
+        redactor: &mut Redactor,
+    ) -> Result<Value, ToolError> {
         let Some(secrets) = self.secrets else {
             return Err(ToolError::input(format!(
                 "credential `{name}` is named, and this worker has no credentials; register it first"
@@ -57,28 +86,78 @@ impl Vault<'_> {
         Ok(fields)
     }
 
-    /// The values of `secret.NAME` for the names that are asked for; unknown ones are left out.
+    /// A secret of a service outside: text, or fields.
+    pub(crate) async fn remote(
+        &self,
+        provider: &str,
+        name: &str,
+        version: Option<&str>,
+        redactor: &mut Redactor,
+    ) -> Result<Value, ToolError> {
+        let Some(remote) = self.remote else {
+            return Err(ToolError::input(format!(
+                "secret `{name}` of `{provider}` is named, and this worker reaches no such service; \
+                 register a credential, or start the worker with access to it"
+            )));
+        };
+        let value = remote.fetch(provider, name, version).await?;
+        match &value {
+            Value::Object(_) => redactor.learn_credential(&value),
+            other => redactor.learn(other),
+        }
+        Ok(value)
+    }
+
+    /// The values of `secret.NAME` for the names that are asked for, and a sentence for each unknown one.
     ///
-    /// A credential stands for its `value`, else for its only field, else for all of its fields.
+    /// A credential stands for its `value`, else for its only field, else for all of its fields; behind the
+    /// credentials stands the environment.
     pub(crate) async fn secrets(
         &self,
         names: &BTreeSet<String>,
         redactor: &mut Redactor,
-    ) -> Result<Map<String, Value>, ToolError> {
+    ) -> Result<(Map<String, Value>, Vec<String>), ToolError> {
+        let (mut found, mut missing) = (Map::new(), Vec::new());
+        for name in names {
+            let variable = format!("{ENV_PREFIX}{name}");
+            let upper = format!("{ENV_PREFIX}{}", name.to_ascii_uppercase());
+            let in_env = self.env.get(&variable).or_else(|| self.env.get(&upper));
+            let value = match (self.credential(name, redactor).await, in_env) {
+                (Ok(fields), _) => single(fields),
+                (Err(error), _) if error.reaction() == Reaction::Transient => return Err(error),
+                (Err(_unknown), Some(value)) => Value::from(value.as_str()),
+                (Err(unknown), None) => {
+                    missing.push(format!(
+                        "`secret.{name}`: {}; or set the environment variable `{variable}`",
+                        unknown.message()
+                    ));
+                    continue;
+                }
+            };
+            redactor.learn(&value);
+            found.insert(name.clone(), value);
+        }
+        Ok((found, missing))
+    }
+
+    /// The values of `env.NAME` that may be read; those whose names say that they are secret are learned.
+    pub(crate) fn environment(
+        &self,
+        names: &BTreeSet<String>,
+        redactor: &mut Redactor,
+    ) -> Map<String, Value> {
         let mut found = Map::new();
         for name in names {
-            match self.credential(name, redactor).await {
-                Ok(fields) => {
-                    let value = single(fields);
-                    redactor.learn(&value);
-                    found.insert(name.clone(), value);
-                }
-                Err(error) if error.reaction() == Reaction::Transient => return Err(error),
-                // The template that uses it fails and names it; one in a comment does not matter.
-                Err(_unknown) => {}
+            let Some(value) = self.env.get(name) else { continue };
+            let value = Value::from(value.as_str());
+            if is_secret(name) {
+                redactor.learn(&value);
+            } else {
+                redactor.learn_credential(&value);
             }
+            found.insert(name.clone(), value);
         }
-        Ok(found)
+        found
     }
 
     /// Replaces names of credentials in `auth` by their fields.
@@ -100,6 +179,7 @@ impl Vault<'_> {
                 for (alias, value) in aliases {
                     let value = match value {
                         Value::Object(fields) => self.object(fields, redactor).await?,
+                        Value::String(name) => self.alias(name, redactor).await?,
                         other => other,
                     };
                     resolved.insert(alias, value);
@@ -110,6 +190,18 @@ impl Vault<'_> {
         };
         config.insert("auth".to_owned(), resolved);
         Ok(())
+    }
+
+    /// What an alias names: a credential, or else the text itself, as in a map of headers.
+    async fn alias(&self, name: String, redactor: &mut Redactor) -> Result<Value, ToolError> {
+        match self.credential(name.trim(), redactor).await {
+            Err(error) if error.reaction() != Reaction::Transient => {
+                let text = Value::String(name);
+                redactor.learn_token(&text);
+                Ok(text)
+            }
+            found => found,
+        }
     }
 
     /// One credential object: inline fields stay and win over those of the credential that it names.
@@ -131,7 +223,11 @@ impl Vault<'_> {
         };
         fields.remove(key);
         fields.remove("source");
-        let found = if source == "env" {
+        let found = if REMOTE.contains(&source.as_str()) {
+            let version = fields.remove("version");
+            let version = version.as_ref().and_then(Value::as_str);
+            self.remote(&source, &name, version, redactor).await?
+        } else if source == "env" {
             let value = self.env.get(&name).cloned().map(Value::String).ok_or_else(|| {
                 ToolError::input(format!(
                     "`auth` names the environment variable `{name}`, which the worker may not read; \
@@ -177,71 +273,4 @@ fn single(fields: Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use async_trait::async_trait;
-    use engine_core::ports::PortError;
-    use serde_json::json;
-
-    use super::*;
-
-    struct Known;
-
-    #[async_trait]
-    impl Secrets for Known {
-        async fn credential(&self, name: &str) -> Result<Value, PortError> {
-            match name {
-                "api" => Ok(json!({"type": "bearer", "token": "tok-en-1"})),
-                "pin" => Ok(json!({"value": "1234", "hint": "x"})),
-                "one" => Ok(json!({"anything": "only-field"})),
-                "busy" => Err(PortError::new(PortErrorKind::Unavailable, "no answer")),
-                _ => Err(PortError::new(
-                    PortErrorKind::NotFound,
-                    "not known; there are `api`, `pin`",
-                )),
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn auth_names_become_fields() {
-        let env = BTreeMap::from([("TOKEN".to_owned(), "env-tok".to_owned())]);
-        let vault = Vault { secrets: Some(&Known), env: &env };
-        #[rustfmt::skip]
-        let cases = [
-            ("a name", json!({"auth": "api"}), json!({"type": "bearer", "token": "tok-en-1"})),
-            ("the old spelling", json!({"credential": "api"}), json!({"type": "bearer", "token": "tok-en-1"})),
-            ("an object that names one", json!({"auth": {"type": "api_key", "credential": "pin"}}), json!({"value": "1234", "hint": "x", "type": "api_key"})),
-            ("a key is a name", json!({"auth": {"type": "bearer", "key": "api"}}), json!({"type": "bearer", "token": "tok-en-1"})),
-            ("inline", json!({"auth": {"type": "bearer", "token": "t"}}), json!({"type": "bearer", "token": "t"})),
-            ("an inline key", json!({"auth": {"type": "api_key", "header_name": "H", "key": "k"}}), json!({"type": "api_key", "header_name": "H", "key": "k"})),
-            ("the environment", json!({"auth": {"type": "bearer", "source": "env", "key": "TOKEN"}}), json!({"value": "env-tok", "type": "bearer"})),
-            ("an alias", json!({"auth": {"a": {"type": "bearer", "key": "api"}}}), json!({"a": {"type": "bearer", "token": "tok-en-1"}})),
-        ];
-        for (name, config, expect) in cases {
-            let Value::Object(mut config) = config else { panic!() };
-            vault.resolve_auth(&mut config, &mut Redactor::default()).await.unwrap();
-            assert_eq!(config["auth"], expect, "{name}");
-        }
-        for (auth, kind, reaction) in [
-            (json!("nope"), "CredentialError", Reaction::Input),
-            (json!("busy"), "CredentialError", Reaction::Transient),
-            (json!({"source": "env", "key": "HOME"}), "InputError", Reaction::Input),
-        ] {
-            let mut config = Map::from_iter([("auth".to_owned(), auth)]);
-            let error =
-                vault.resolve_auth(&mut config, &mut Redactor::default()).await.unwrap_err();
-            assert_eq!((error.kind(), error.reaction()), (kind, reaction));
-        }
-    }
-
-    #[tokio::test]
-    async fn d47_a_secret_is_its_value_and_is_learned() {
-        let env = BTreeMap::new();
-        let vault = Vault { secrets: Some(&Known), env: &env };
-        let names = ["pin", "one", "unknown"].map(str::to_owned).into();
-        let mut redactor = Redactor::default();
-        let found = vault.secrets(&names, &mut redactor).await.unwrap();
-        assert_eq!(Value::Object(found), json!({"one": "only-field", "pin": "1234"}));
-        assert_eq!(redactor.clean("1234 only-field".to_owned()), "*** ***");
-    }
-}
+mod tests;

@@ -7,20 +7,21 @@ use std::time::Duration;
 use engine_core::command::{Command, Frame};
 use engine_core::event::{Answer, Envelope, Input, Outcome};
 use engine_core::limits::{FRAME_ITEMS_MAX, TOOL_GRACE_MS, TOOL_TIMEOUT_MS_MAX};
-use engine_core::load::Readers;
+use engine_core::load::{Readers, load};
+use engine_core::playbook::Playbook;
 use engine_core::ports::{Catalog, Clock, EventQueue, Secrets};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::credentials::Vault;
+use crate::credentials::{RemoteSecrets, Vault};
 use crate::items::Items;
+use crate::keychain::{Keychain, Ring};
 use crate::outcome::{Outcomes, Place, Span};
+use crate::private::{self, Mentioned};
 use crate::progress::Reporter;
 use crate::redact::Redactor;
-use crate::render::{
-    Renderer, has_word, is_template, iteration, mentions, overridden, unread, used,
-};
+use crate::render::{Renderer, has_word, is_template, iteration, overridden, unread, used};
 use crate::scope::{Names, Scopes};
 use crate::sink;
 use crate::task::{Task, line, resolve};
@@ -35,7 +36,9 @@ pub struct Workbench {
     name: String,
     tools: BTreeMap<&'static str, Arc<dyn Tool>>,
     secrets: Option<Arc<dyn Secrets>>,
+    remote: Option<Arc<dyn RemoteSecrets>>,
     env: BTreeMap<String, String>,
+    keychain: Keychain,
     scopes: Scopes,
     items: Items,
 }
@@ -56,7 +59,9 @@ impl Workbench {
             name: name.into(),
             tools: BTreeMap::new(),
             secrets: None,
+            remote: None,
             env: BTreeMap::new(),
+            keychain: Keychain::default(),
             scopes: Scopes::new(),
             items: Items::new(),
         }
@@ -76,6 +81,13 @@ impl Workbench {
         self
     }
 
+    /// Lets `auth` and the keychain use secrets of a service outside.
+    #[must_use]
+    pub fn with_remote_secrets(mut self, remote: Arc<dyn RemoteSecrets>) -> Self {
+        self.remote = Some(remote);
+        self
+    }
+
     /// Lets templates read these values as `env.NAME`, and no others.
     #[must_use]
     pub fn with_env(mut self, env: BTreeMap<String, String>) -> Self {
@@ -86,6 +98,10 @@ impl Workbench {
     /// The kinds that it can run, ascending.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         self.tools.keys().copied()
+    }
+
+    fn vault(&self) -> Vault<'_> {
+        Vault { secrets: self.secrets.as_deref(), remote: self.remote.as_deref(), env: &self.env }
     }
 
     fn tool(&self, kind: &str) -> Result<Arc<dyn Tool>, ToolError> {
@@ -193,6 +209,8 @@ struct Job<'a> {
     redactor: Redactor,
     /// Whether a call looks at its item at all.
     needs_item: bool,
+    /// Whether its texts use the fields of its own `auth`.
+    needs_auth: bool,
 }
 
 impl<'a> Job<'a> {
@@ -215,7 +233,13 @@ impl<'a> Job<'a> {
         let scope = bench.scopes.of(&bench.readers, &playbook, command, &about).await;
         let scope = scope.map_err(|error| placed(unread(&error)))?;
         let mut redactor = Redactor::default();
-        let private = private(bench, &task, &mut redactor).await.map_err(placed)?;
+        let execution_id = command.reply_to.execution_id().to_string();
+        let mentioned = Mentioned::by(&task);
+        let asker = Asker { playbook: &playbook, command, execution_id: &execution_id };
+        let private = asker.private(bench, &mentioned, &scope, &mut redactor).await;
+        // An endpoint may repeat what it was sent.
+        let private =
+            private.map_err(|error| placed(error.reworded(|text| redactor.clean(text))))?;
         let is_static = !task.values().any(is_template);
         let part = match &task.label {
             Some(label) => Some(format!("task `{label}`")),
@@ -224,7 +248,8 @@ impl<'a> Job<'a> {
         let task = task.without_unused(&names);
         Ok(Self {
             needs_item: !is_static || task.kind == PYTHON,
-            execution_id: command.reply_to.execution_id().to_string(),
+            needs_auth: mentioned.auth,
+            execution_id,
             bench,
             command,
             events,
@@ -265,7 +290,7 @@ impl<'a> Job<'a> {
 
     /// One call, from its item to its result.
     async fn call(&mut self, index: Option<u64>, started_ms: i64) -> Result<Success, ToolError> {
-        let allowed = Duration::from_millis(self.command.timeout_ms.min(TOOL_TIMEOUT_MS_MAX));
+        let allowed = allowed(self.command);
         let deadline = Instant::now() + allowed;
         let rendered = timeout_at(deadline, self.render(index)).await;
         let (config, args, context) = rendered.map_err(|_elapsed| too_slow(allowed))??;
@@ -303,12 +328,12 @@ impl<'a> Job<'a> {
 
     async fn render(&mut self, index: Option<u64>) -> Result<Rendered, ToolError> {
         let names = self.iteration(index).await?;
-        let renderer = Renderer {
-            readers: &self.bench.readers,
-            names: &self.names,
-            execution_id: &self.execution_id,
-            private: &self.private,
-        };
+        let mut private = self.private.clone();
+        if self.needs_auth {
+            let auth = self.auth(&private, &names).await?;
+            private.push(("auth".to_owned(), auth));
+        }
+        let renderer = self.renderer(&private);
         let mut args = renderer.args(&self.task.args, &names).await?;
         let mut config = renderer.config(&self.task.config, &args, &names).await?;
         args = self.task.own(args);
@@ -334,10 +359,32 @@ impl<'a> Job<'a> {
         } else {
             None
         };
-        let bench = self.bench;
-        let vault = Vault { secrets: bench.secrets.as_deref(), env: &bench.env };
+        let vault = self.bench.vault();
+        self.redactor.learn_config(&self.task.config, &config);
         vault.resolve_auth(&mut config, &mut self.redactor).await?;
         Ok((config, args, context))
+    }
+
+    fn renderer<'r>(&'r self, private: &'r [(String, Value)]) -> Renderer<'r> {
+        Renderer {
+            readers: &self.bench.readers,
+            names: &self.names,
+            execution_id: &self.execution_id,
+            private,
+        }
+    }
+
+    /// The fields of the tool's own `auth`, for the texts beside it.
+    async fn auth(
+        &mut self,
+        private: &[(String, Value)],
+        names: &[(String, Value)],
+    ) -> Result<Value, ToolError> {
+        let mut own = self.task.config.clone();
+        own.retain(|key, _| ["auth", "credential", "credentials"].contains(&key.as_str()));
+        let mut config = self.renderer(private).config(&own, &Map::new(), names).await?;
+        self.bench.vault().resolve_auth(&mut config, &mut self.redactor).await?;
+        Ok(config.shift_remove("auth").unwrap_or_default())
     }
 
     async fn iteration(&self, index: Option<u64>) -> Result<Vec<(String, Value)>, ToolError> {
@@ -349,6 +396,44 @@ impl<'a> Job<'a> {
         };
         let item = self.bench.items.item(&*self.bench.readers.payloads, frame, index).await;
         Ok(iteration(iterator, index, frame.total, &item.map_err(|error| unread(&error))?))
+    }
+}
+
+/// Who asks for secrets.
+struct Asker<'a> {
+    playbook: &'a Playbook,
+    command: &'a Command,
+    execution_id: &'a str,
+}
+
+impl Asker<'_> {
+    /// The secrets that the texts of a tool name, within the time of one call.
+    async fn private(
+        &self,
+        bench: &Workbench,
+        mentioned: &Mentioned,
+        names: &Names,
+        redactor: &mut Redactor,
+    ) -> Result<Vec<(String, Value)>, ToolError> {
+        let workload = match &names.scope.workload {
+            Some(workload) if mentioned.needs_workload() => {
+                load(&bench.readers, workload).await.map_err(|error| unread(&error))?
+            }
+            _ => Value::Null,
+        };
+        let vault = bench.vault();
+        let ring = Ring {
+            keychain: &bench.keychain,
+            playbook: self.playbook,
+            vault: &vault,
+            clock: &*bench.clock,
+            http: bench.tools.get("http").map(|tool| &**tool),
+            workload: &workload,
+            execution_id: self.execution_id,
+        };
+        let allowed = allowed(self.command);
+        let private = timeout(allowed, private::of(mentioned, &ring, redactor)).await;
+        private.unwrap_or_else(|_elapsed| Err(too_slow(allowed)))
     }
 }
 
@@ -374,29 +459,9 @@ fn looks_inside(task: &Task, names: &BTreeSet<String>) -> bool {
         && ["data", "page"].iter().any(|name| names.contains(*name) || has_word(code, name))
 }
 
-/// `secret` and `env`, if the step's texts use them.
-async fn private(
-    bench: &Workbench,
-    task: &Task,
-    redactor: &mut Redactor,
-) -> Result<Vec<(String, Value)>, ToolError> {
-    let (mut secrets, mut env) = (BTreeSet::new(), BTreeSet::new());
-    for value in task.values() {
-        mentions(value, "secret", &mut secrets);
-        mentions(value, "env", &mut env);
-    }
-    let mut names = Vec::new();
-    if !secrets.is_empty() {
-        let vault = Vault { secrets: bench.secrets.as_deref(), env: &bench.env };
-        let found = vault.secrets(&secrets, redactor).await?;
-        names.push(("secret".to_owned(), Value::Object(found)));
-    }
-    if !env.is_empty() {
-        let known =
-            env.iter().filter_map(|name| Some((name.clone(), bench.env.get(name)?.clone().into())));
-        names.push(("env".to_owned(), Value::Object(known.collect())));
-    }
-    Ok(names)
+/// How long one call of a command may take.
+fn allowed(command: &Command) -> Duration {
+    Duration::from_millis(command.timeout_ms.min(TOOL_TIMEOUT_MS_MAX))
 }
 
 fn too_slow(allowed: Duration) -> ToolError {

@@ -10,7 +10,8 @@
 //! * `render`: the only place that evaluates templates; `scope` holds what they see,
 //!   `unit` what a run of several calls adds.
 //! * [`aws`]: signed requests to AWS, for the tools and for secrets that are kept there.
-//! * `credentials`, `redact`: secrets enter here, and do not leave.
+//! * `credentials`, `keychain`: secrets enter here. `redact`: they do not leave. `private`: what of them a
+//!   call names.
 //! * `progress`: long calls tell how far they are.
 //! * `sql`, `save`: what the tools for databases have in common.
 //! * `outcome`, `output`: results and texts in the size that an answer may have.
@@ -34,8 +35,10 @@ pub mod tools;
 mod cache;
 mod credentials;
 mod items;
+mod keychain;
 mod outcome;
 mod output;
+mod private;
 mod progress;
 mod redact;
 mod render;
@@ -45,3 +48,5 @@ mod sink;
 mod sql;
 mod task;
 mod unit;
+
+pub use credentials::RemoteSecrets;

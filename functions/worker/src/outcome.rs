@@ -65,7 +65,7 @@ impl<'a> Outcomes<'a> {
         Self { payloads, inline_bytes_left: ANSWER_BYTES_MAX, text_bytes_max }
     }
 
-    /// One outcome; secrets are gone from its texts, and its result is small or stored.
+    /// One outcome; secrets are gone from it, and its result is small or stored.
     pub(crate) async fn of(
         &mut self,
         ended: Result<Success, ToolError>,
@@ -80,7 +80,8 @@ impl<'a> Outcomes<'a> {
                 (Some(failure), left)
             }
         };
-        let (result, failure) = match (self.stored(left.result, place).await, failure) {
+        let cleaned = redactor.clean_value(left.result);
+        let (result, failure) = match (self.stored(cleaned, place).await, failure) {
             (Ok(result), failure) => (result, failure),
             // The tool's own error says more than one about what it left.
             (Err(_), Some(failure)) => (Payload::Inline(Value::Null), Some(failure)),
@@ -128,6 +129,7 @@ impl<'a> Outcomes<'a> {
         ToolFailure {
             message: format!("{} ({place})", clean(failure.message)),
             traceback: failure.traceback.map(clean),
+            kind: clean(failure.kind),
             ..failure
         }
     }

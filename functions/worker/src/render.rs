@@ -14,8 +14,19 @@ use crate::task::{Iterator, Layer};
 use crate::tool::{Reaction, ToolError};
 
 /// Names that nothing of the playbook can take.
-const RESERVED: [&str; 10] =
-    ["execution_id", "job", "workload", "vars", "ctx", "flags", "args", "input", "env", "secret"];
+const RESERVED: [&str; 11] = [
+    "execution_id",
+    "job",
+    "workload",
+    "vars",
+    "ctx",
+    "flags",
+    "args",
+    "input",
+    "env",
+    "secret",
+    "keychain",
+];
 /// Configuration whose rendered text becomes a number or a boolean if it looks like one.
 const MIXED: [&str; 6] = ["params", "args", "payload", "data", "json", "form"];
 
@@ -24,7 +35,7 @@ pub(crate) struct Renderer<'a> {
     pub(crate) readers: &'a Readers,
     pub(crate) names: &'a Names,
     pub(crate) execution_id: &'a str,
-    /// `env` and `secret`: what the texts mention of them.
+    /// `env`, `secret`, `keychain` and `auth`: what the texts mention of them.
     pub(crate) private: &'a [(String, Value)],
 }
 
@@ -88,8 +99,9 @@ pub(crate) fn mentions(value: &Value, namespace: &str, found: &mut BTreeSet<Stri
     match value {
         Value::String(text) if is_template(value) => {
             for (place, _) in text.match_indices(namespace) {
-                let before = text.get(..place).and_then(|text| text.chars().next_back());
-                if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.') {
+                let before = text.get(..place).unwrap_or_default();
+                let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+                if before.ends_with(is_part) || !is_open(before) {
                     continue;
                 }
                 let rest = text.get(place + namespace.len()..).unwrap_or_default();
@@ -100,6 +112,12 @@ pub(crate) fn mentions(value: &Value, namespace: &str, found: &mut BTreeSet<Stri
         Value::Object(map) => map.values().for_each(|value| mentions(value, namespace, found)),
         _ => {}
     }
+}
+
+/// Whether a text ends inside of a template's braces.
+fn is_open(text: &str) -> bool {
+    let last = |marks: [&str; 2]| marks.iter().filter_map(|mark| text.rfind(mark)).max();
+    last(["{{", "{%"]).is_some_and(|opened| last(["}}", "%}"]).is_none_or(|shut| shut < opened))
 }
 
 /// The attribute or key right at the beginning of a text.

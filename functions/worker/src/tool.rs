@@ -180,6 +180,13 @@ impl ToolError {
         self
     }
 
+    /// The same error with another wording.
+    #[must_use]
+    pub(crate) fn reworded(mut self, word: impl FnOnce(String) -> String) -> Self {
+        self.0.message = word(std::mem::take(&mut self.0.message));
+        self
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn reaction(&self) -> Reaction {

@@ -216,24 +216,6 @@ impl Reader<'_> {
         Some(Named { name, span: entry.value.span })
     }
 
-    fn keychain(&mut self, entry: &Entry) -> Vec<Value> {
-        let Some(items) = entry.value.items() else {
-            if !entry.value.is_null() {
-                self.mismatch(entry, "a list", "write one `- name: ...` for each credential");
-            }
-            return Vec::new();
-        };
-        let mut credentials = Vec::new();
-        for item in items {
-            if item.get("name").is_none() {
-                let advice = "write `- {name: ..., kind: ...}`";
-                self.error("missing-key", item.span, "a keychain entry needs a `name`", advice);
-            }
-            credentials.push(self.value(item, Inside::Data));
-        }
-        credentials
-    }
-
     fn workbook(&mut self, entry: &Entry) -> Vec<WorkbookTask> {
         let Some(items) = entry.value.items() else {
             if !entry.value.is_null() {

@@ -151,6 +151,18 @@ fn a_wrong_part_of_the_root_is_refused() {
         ("workbook: [{name: a, tool: {kind: noop}}, {name: a, tool: {kind: noop}}]\n",
          "4:50 duplicate-task", "`a`", "rename"),
         ("keychain: [{kind: bearer}]\n", "4:12 missing-key", "`name`", ""),
+        ("keychain: [{name: k}]\n", "4:12 missing-key", "`kind`", "`bearer`"),
+        ("keychain: [{name: k, kind: barer}]\n", "4:28 wrong-value", "`barer`", "`bearer`"),
+        ("keychain: [{name: k, kind: bearer}]\n", "4:12 missing-key", "`token`", "token: ..."),
+        ("keychain: [{name: k-k, kind: bearer, token: t}]\n", "4:19 wrong-value", "`keychain.k-k`", "letters"),
+        ("keychain: [{name: k, kind: bearer, token: t, tokn: t}]\n", "4:46 unknown-key", "`tokn`", "`token`"),
+        ("keychain: [{name: k, kind: bearer, token: t, scope: all}]\n", "4:53 wrong-value", "`all`", "global"),
+        ("keychain: [{name: k, kind: static, map: t}]\n", "4:41 wrong-type", "`map`", "field"),
+        ("keychain: [{name: k, kind: google_oauth}]\n", "4:28 unsupported", "`google_oauth`", "oauth2"),
+        ("keychain: [{name: k, kind: secret_manager, provider: gcp, map: {a: b}}]\n",
+         "4:54 unsupported", "Google", "ssm"),
+        ("keychain: [{name: k, kind: bearer, token: t}, {name: k, kind: bearer, token: t}]\n",
+         "4:54 duplicate-entry", "`k`", "rename"),
     ];
     for row in cases {
         assert_refused(&format!("{HEAD}{}workflow: [{{step: start, next: end}}]\n", row.0), *row);

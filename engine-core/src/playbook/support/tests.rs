@@ -76,8 +76,6 @@ fn what_does_not_run_is_listed_with_its_place() {
     for (step, expect) in cases {
         assert_eq!(listed("", &format!("- {{step: start, {step}}}\n")), [expect], "{step}");
     }
-    let keychain = listed("keychain: [{name: k}]\n", "- {step: start, next: end}\n");
-    assert_eq!(keychain, ["1:1 keychain"]);
     let workbook = "workbook: [{name: a, tool: {kind: container}}, {name: b, tool: {kind: noop, retry: 3}}, \
                     {name: c, tool: {kind: container}}]\n";
     let call = |task: &str| format!("- {{step: start, tool: {{kind: workbook, task: {task}}}}}\n");

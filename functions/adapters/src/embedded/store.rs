@@ -134,6 +134,11 @@ impl SqliteStore {
         Ok(found.await?.pop())
     }
 
+    /// Whether it ends with the process.
+    pub(crate) fn is_memory(&self) -> bool {
+        self.database.is_memory()
+    }
+
     pub(crate) fn database(&self) -> Arc<Database> {
         self.database.clone()
     }

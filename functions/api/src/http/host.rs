@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use engine_core::event::{Envelope, IgnoreReason, Status};
 use engine_core::ids::ExecutionId;
 use engine_core::playbook::PlaybookRef;
-use engine_core::ports::PortError;
+use engine_core::ports::{CredentialNote, PortError};
 use serde_json::Value;
 
 /// Where inputs go.
@@ -83,15 +83,21 @@ pub trait Directory: Send + Sync {
 /// Credentials that tools may use. Their values go in and never come out.
 #[async_trait]
 pub trait Keyring: Send + Sync {
-    /// Keeps a credential; a name that is known gets the new data.
+    /// Keeps a credential; a name that is known gets the new one. Its times are set here.
     ///
     /// # Errors
-    /// `Refused` if there is no room for it, `Unavailable`.
-    async fn add(&self, name: &str, kind: &str, data: Value) -> Result<(), PortError>;
+    /// `Refused` if there is no room for it or no key to encrypt it with, `Unavailable`.
+    async fn add(&self, note: CredentialNote, data: Value) -> Result<(), PortError>;
 
-    /// Returns names and kinds, ascending.
+    /// Returns what is known about all of them beside their data, by name.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt`.
+    async fn notes(&self) -> Result<Vec<CredentialNote>, PortError>;
+
+    /// Removes a credential; whether there was one that can be removed.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn names(&self) -> Result<Vec<(String, String)>, PortError>;
+    async fn remove(&self, name: &str) -> Result<bool, PortError>;
 }

@@ -24,7 +24,8 @@ use crate::serve::{Credentials, Playbooks, Taken, Waiting};
 /// Executions of the store that have not ended go on. Ctrl-C or a TERM signal stops: running calls have a
 /// few seconds to finish, and what is left goes on with the next start. Nobody is asked for a password: let
 /// only those reach the address who may run programs as you. Credentials that are posted are kept in the
-/// memory of this process and must be posted again after a restart.
+/// store, encrypted with the key in `NOETL_MASTER_KEY` (or in the file that `NOETL_MASTER_KEY_FILE` names;
+/// make one with `openssl rand -base64 32`); in `:memory:` they end with the process and need no key.
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Args {
     /// The port to listen on; 0 lets the system choose one
@@ -48,8 +49,9 @@ fn address(text: &str) -> Result<IpAddr, String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Ending> {
-    let credentials = Arc::new(Credentials::new(args.tools.secrets()?));
+    let files = args.tools.secrets()?;
     let embedded = args.place.store.open()?;
+    let credentials = Arc::new(Credentials::new(files, &embedded)?);
     let local = Local::with_secrets(embedded, &args.tools, Arc::new(Silent), credentials.clone())?;
     let (local, waiting) = (Arc::new(local), Arc::new(Waiting::default()));
     let runtime = runtime()?;

@@ -1,55 +1,91 @@
-//! Credentials from files and from requests, in the memory of this process alone.
+//! Credentials from files, and from requests, which the store keeps encrypted.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::env::{VarError, var};
+use std::path::Path;
+use std::sync::Arc;
 
+use adapters::clock::Timer;
+use adapters::embedded::Embedded;
+use adapters::embedded::credentials::{MasterKey, SqliteCredentials};
 use adapters::embedded::secrets::FileSecrets;
+use anyhow::anyhow;
 use api::http::Keyring;
 use async_trait::async_trait;
-use engine_core::limits::CREDENTIALS_MAX;
-use engine_core::ports::{PortError, PortErrorKind, Secrets};
+use engine_core::ports::{CredentialNote, PortError, PortErrorKind, Secrets};
 use serde_json::Value;
+
+use crate::ending::invalid;
+
+/// The variable that holds the key of stored credentials.
+pub(crate) const KEY: &str = "NOETL_MASTER_KEY";
+/// The variable that names a file with it.
+pub(crate) const KEY_FILE: &str = "NOETL_MASTER_KEY_FILE";
 
 /// Credentials by name; what was posted wins over a file. No `Debug`: their values are for tools alone.
 pub(crate) struct Credentials {
     files: FileSecrets,
-    posted: Mutex<BTreeMap<String, Posted>>,
-}
-
-struct Posted {
-    kind: String,
-    data: Value,
+    stored: SqliteCredentials,
+    clock: Arc<dyn Timer>,
 }
 
 impl Credentials {
-    pub(crate) fn new(files: FileSecrets) -> Self {
-        Self { files, posted: Mutex::default() }
+    /// Those of `files` and of the store, with the key that the environment gives.
+    ///
+    /// # Errors
+    /// Invalid input: a key that is no key, or a file that others may read.
+    pub(crate) fn new(files: FileSecrets, embedded: &Embedded) -> anyhow::Result<Self> {
+        Self::with_key(files, embedded, key()?)
     }
 
-    fn posted(&self) -> MutexGuard<'_, BTreeMap<String, Posted>> {
-        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with_key(
+        files: FileSecrets,
+        embedded: &Embedded,
+        key: Option<MasterKey>,
+    ) -> anyhow::Result<Self> {
+        let stored = SqliteCredentials::new(&embedded.store, key)?;
+        Ok(Self { files, stored, clock: embedded.clock.clone() })
     }
 
-    fn known(&self) -> BTreeMap<String, String> {
-        let files = self.files.names().map(|name| (name.to_owned(), String::new()));
-        let mut known: BTreeMap<String, String> = files.collect();
-        let posted = self.posted();
-        known.extend(posted.iter().map(|(name, one)| (name.clone(), one.kind.clone())));
-        known
+    async fn known(&self) -> Result<BTreeMap<String, CredentialNote>, PortError> {
+        let of_file =
+            |name: &str| CredentialNote { name: name.to_owned(), ..CredentialNote::default() };
+        let mut known: BTreeMap<String, CredentialNote> =
+            self.files.names().map(|name| (name.to_owned(), of_file(name))).collect();
+        for note in self.stored.list().await? {
+            known.insert(note.name.clone(), note);
+        }
+        Ok(known)
     }
+}
+
+/// The key of the environment; none if it gives none.
+fn key() -> anyhow::Result<Option<MasterKey>> {
+    let given = |name: &str| match var(name) {
+        Ok(text) if !text.trim().is_empty() => Ok(Some(text)),
+        Ok(_) | Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(invalid(anyhow!("`{name}` is no text"))),
+    };
+    let key = match (given(KEY)?, given(KEY_FILE)?) {
+        (Some(text), _) => {
+            MasterKey::parse(&text).map_err(|error| invalid(anyhow!("`{KEY}`: {error}")))?
+        }
+        (None, Some(path)) => MasterKey::read(Path::new(&path)).map_err(invalid)?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(key))
 }
 
 #[async_trait]
 impl Secrets for Credentials {
     async fn credential(&self, name: &str) -> Result<Value, PortError> {
-        let posted = self.posted().get(name).map(|one| one.data.clone());
-        if let Some(data) = posted {
-            return Ok(data);
+        if let Some(fields) = self.stored.fields(name).await? {
+            return Ok(fields);
         }
         match self.files.credential(name).await {
             Err(error) if error.kind == PortErrorKind::NotFound => {
                 let known: Vec<String> =
-                    self.known().into_keys().map(|name| format!("`{name}`")).collect();
+                    self.known().await?.into_keys().map(|name| format!("`{name}`")).collect();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 let message = format!(
                     "credential `{name}` does not exist (there is: {known}); post it to \
@@ -64,18 +100,18 @@ impl Secrets for Credentials {
 
 #[async_trait]
 impl Keyring for Credentials {
-    async fn add(&self, name: &str, kind: &str, data: Value) -> Result<(), PortError> {
-        let mut posted = self.posted();
-        if posted.len() >= CREDENTIALS_MAX && !posted.contains_key(name) {
-            let message = format!("there are {CREDENTIALS_MAX} credentials, which is the limit");
-            return Err(PortError::new(PortErrorKind::Refused, message));
-        }
-        posted.insert(name.to_owned(), Posted { kind: kind.to_owned(), data });
-        Ok(())
+    async fn add(&self, note: CredentialNote, data: Value) -> Result<(), PortError> {
+        let now_ms = self.clock.now_ms();
+        let note = CredentialNote { created_ms: now_ms, updated_ms: now_ms, ..note };
+        self.stored.put(&note, &data).await
     }
 
-    async fn names(&self) -> Result<Vec<(String, String)>, PortError> {
-        Ok(self.known().into_iter().collect())
+    async fn notes(&self) -> Result<Vec<CredentialNote>, PortError> {
+        Ok(self.known().await?.into_values().collect())
+    }
+
+    async fn remove(&self, name: &str) -> Result<bool, PortError> {
+        self.stored.remove(name).await
     }
 }
 
@@ -84,6 +120,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::place::Place;
 
     #[tokio::test]
     async fn a_credential_that_is_posted_wins_over_a_file_and_both_are_listed() {
@@ -92,25 +129,24 @@ mod tests {
         std::fs::write(&file, r#"{"name": "pg", "data": {"password": "old"}}"#).unwrap();
         let mut files = FileSecrets::default();
         files.add_file(&file).unwrap();
-        let all = Credentials::new(files);
+        let embedded = Place::Memory.open().unwrap();
+        let all = Credentials::with_key(files, &embedded, None).unwrap();
         assert_eq!(all.credential("pg").await.unwrap()["password"], "old");
-        all.add("pg", "postgres", json!({"password": "new"})).await.unwrap();
-        all.add("api", "bearer", json!({"token": "t"})).await.unwrap();
+        let note = |name: &str, kind: &str| CredentialNote {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            ..CredentialNote::default()
+        };
+        all.add(note("pg", "postgres"), json!({"password": "new"})).await.unwrap();
+        all.add(note("api", "bearer"), json!({"token": "t"})).await.unwrap();
         assert_eq!(all.credential("pg").await.unwrap()["password"], "new");
-        let names = all.names().await.unwrap();
-        let pair = |name: &str, kind: &str| (name.to_owned(), kind.to_owned());
-        assert_eq!(names, [pair("api", "bearer"), pair("pg", "postgres")]);
+        let notes = all.notes().await.unwrap();
+        let names: Vec<(&str, &str)> =
+            notes.iter().map(|note| (note.name.as_str(), note.kind.as_str())).collect();
+        assert_eq!(names, [("api", "bearer"), ("pg", "postgres")]);
         let unknown = all.credential("x").await.unwrap_err().to_string();
         assert!(unknown.contains("there is: `api`, `pg`"), "{unknown}");
-    }
-
-    #[tokio::test]
-    async fn there_is_room_for_so_many_credentials() {
-        let all = Credentials::new(FileSecrets::default());
-        for number in 0..CREDENTIALS_MAX {
-            all.add(&number.to_string(), "", json!({})).await.unwrap();
-        }
-        assert!(all.add("one more", "", json!({})).await.is_err());
-        all.add("0", "", json!({"new": true})).await.unwrap();
+        assert!(all.remove("pg").await.unwrap());
+        assert_eq!(all.credential("pg").await.unwrap()["password"], "old");
     }
 }

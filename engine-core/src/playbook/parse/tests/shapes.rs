@@ -39,7 +39,7 @@ fn actions(then: &str) -> String {
 #[test]
 fn the_head_of_a_playbook_is_read() {
     let text = "apiVersion: noetl.io/v10\nkind: Playbook\nmetadata: {name: p, path: a/b, x: [1]}\n\
-                workload: {n: 1, t: \"{{ n }}\"}\nkeychain: [{name: k, kind: bearer}]\n\
+                workload: {n: 1, t: \"{{ n }}\"}\nkeychain: [{name: k, kind: bearer, token: t}]\n\
                 workbook: [{name: w, args: {a: 1}, tool: {kind: Python, args: {b: 2}, code: x}}]\n\
                 executor: {profile: auto, spec: {entry_step: b, \
         final_step: c, no_next_is_error: true}}\n\

@@ -74,6 +74,11 @@ impl Database {
         Ok(Self { name, writer: None, readers: Some(readers), _lock: None })
     }
 
+    /// Whether it ends with the process.
+    pub(super) fn is_memory(&self) -> bool {
+        self.readers.is_none()
+    }
+
     /// The newest tails; none if another process may write the database.
     pub(super) fn tails(&self) -> Option<&Tails> {
         self.writer.as_ref().map(Writer::tails)

@@ -9,7 +9,7 @@ use super::failure::failure;
 const APPLICATION_ID: i32 = 0x4E4F_4554;
 
 /// What leads from each version to the next; the first from an empty file.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("credential.sql")];
 
 /// The version that this program writes.
 const VERSION: usize = MIGRATIONS.len();
