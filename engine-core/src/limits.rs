@@ -298,3 +298,16 @@ pub const NATS_LIST_DEFAULT: usize = 1_000;
 pub const NATS_LIST_MAX: usize = 10_000;
 /// Buckets or streams that an error names.
 pub const NATS_NAMES_SHOWN: usize = 20;
+
+/// Rows of one chunk of a transfer when nothing names a number, as `NoETL` has it.
+pub const TRANSFER_CHUNK_ROWS_DEFAULT: usize = 1_000;
+/// Rows of one chunk of a transfer: two chunks are in memory, and one is one statement.
+pub const TRANSFER_CHUNK_ROWS_MAX: usize = 10_000;
+/// Bytes of encoded rows after which a chunk is full, however few they are: wide rows cost memory too.
+pub const TRANSFER_CHUNK_BYTES: usize = 8 << 20;
+/// Bytes of one encoded row of a transfer: far above any record, and the only thing that is buffered whole.
+pub const TRANSFER_ROW_BYTES_MAX: usize = 16 << 20;
+/// Bytes that are read from a file or a bucket at once.
+pub const TRANSFER_PIECE_BYTES: usize = 64 << 10;
+/// Names that an error lists when it says what exists.
+pub const TRANSFER_NAMES_SHOWN: usize = 20;
