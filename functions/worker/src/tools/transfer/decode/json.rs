@@ -197,7 +197,11 @@ impl Json {
                 self.state = self.behind();
             }
             (State::Between, _) => return Err(self.unexpected(byte, "`,` or `]`")),
-            (State::Key, b'"') => self.state = State::InKey,
+            (State::Key, b'"') => {
+                self.buffer.clear();
+                self.nesting = Nesting { in_text: true, ..Nesting::default() };
+                self.state = State::InKey;
+            }
             (State::Key, b'}') => self.state = self.close(),
             (State::Key, _) => return Err(self.unexpected(byte, "a key")),
             (State::Colon, b':') => self.state = State::Value,
@@ -294,7 +298,6 @@ impl Json {
     }
 
     fn key(&mut self, rest: &[u8]) -> Result<usize, Malformed> {
-        self.nesting.in_text = true;
         let (used, is_over) = self.nesting.scan(rest);
         grow(&mut self.buffer, rest.get(..used).unwrap_or_default(), self.rows)?;
         if is_over {
@@ -305,8 +308,6 @@ impl Json {
                 self.seen.push(self.path(&key));
             }
             self.here.push(key);
-            self.nesting = Nesting::default();
-            self.buffer.clear();
             self.state = State::Colon;
         }
         Ok(used)
