@@ -311,3 +311,15 @@ pub const KEYCHAIN_TTL_MS_LOCAL: i64 = 3_600_000;
 pub const KEYCHAIN_TTL_MS_GLOBAL: i64 = 86_400_000;
 /// Milliseconds before its end at which a token is renewed: one that is sent must still be valid on arrival.
 pub const KEYCHAIN_RENEW_MS: i64 = 30_000;
+/// Rows of one chunk of a transfer when nothing names a number, as `NoETL` has it.
+pub const TRANSFER_CHUNK_ROWS_DEFAULT: usize = 1_000;
+/// Rows of one chunk of a transfer: two chunks are in memory, and one is one statement.
+pub const TRANSFER_CHUNK_ROWS_MAX: usize = 10_000;
+/// Bytes of encoded rows after which a chunk is full, however few they are: wide rows cost memory too.
+pub const TRANSFER_CHUNK_BYTES: usize = 8 << 20;
+/// Bytes of one encoded row of a transfer: far above any record, and the only thing that is buffered whole.
+pub const TRANSFER_ROW_BYTES_MAX: usize = 16 << 20;
+/// Bytes that are read from a file or a bucket at once.
+pub const TRANSFER_PIECE_BYTES: usize = 64 << 10;
+/// Names that an error lists when it says what exists.
+pub const TRANSFER_NAMES_SHOWN: usize = 20;

@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 
+import transfer
+
 BINARY = os.environ.get("NOETL_BINARY", "target/release/noetl-lambda")
 ITEMS_MAX = int(os.environ.get("BENCH_ITEMS_MAX", "100000"))
 HEAD = {"apiVersion": "noetl.io/v2", "kind": "Playbook"}
@@ -137,6 +139,7 @@ def main():
         ratio = per_item[max(per_item)] / per_item[1_000]
         print(f"time per item, {mode}: {max(per_item):,} against 1,000 = {ratio:.2f} x   target <= 1.15 x")
     print(f"requests served: {server.requests}")
+    transfer.bench(HEAD, measure)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -38,6 +39,7 @@ use tokio::time::{sleep, timeout};
 use worker::aws::{Aws, AwsSettings};
 use worker::execute::Workbench;
 use worker::tools::duckdb::DuckDb;
+use worker::tools::duckdb::client::Client;
 use worker::tools::file::FileSink;
 use worker::tools::http::{Http, HttpPolicy};
 use worker::tools::lambda::Lambda;
@@ -135,6 +137,10 @@ impl Local {
         let readers = Readers { store: ports.store.clone(), payloads: ports.payloads.clone() };
         let policy = HttpPolicy { guard: tools.guard };
         let aws = Aws::new(AwsSettings::from_lookup(|name| std::env::var(name).ok()), policy);
+        let remote = Arc::new(aws.clone());
+        let duckdb = Arc::<Client>::default();
+        let postgres = Postgres::default();
+        let transfer = Transfer::new(policy, &postgres, duckdb.clone(), aws.clone(), files());
         let python = Python::new(PythonPool::new(&tools.python, interpreters)).with_scripts(policy);
         let bench = Workbench::new(ports.catalog.clone(), readers, ports.clock.clone(), "local")
             .with_tool(Arc::new(Noop))
@@ -142,10 +148,10 @@ impl Local {
             .with_tool(Arc::new(Wait::CALLBACK))
             .with_tool(Arc::new(Http::new(policy)))
             .with_tool(Arc::new(python))
-            .with_tool(Arc::new(Postgres::default()))
-            .with_tool(Arc::new(DuckDb::new(Arc::default())))
+            .with_tool(Arc::new(postgres))
+            .with_tool(Arc::new(DuckDb::new(duckdb)))
             .with_tool(Arc::new(Sqlite))
-            .with_tool(Arc::new(Transfer))
+            .with_tool(Arc::new(transfer))
             .with_tool(Arc::new(FileSink))
             .with_tool(Arc::new(S3::new(aws.clone())))
             .with_tool(Arc::new(Nats::new(policy)))
@@ -155,6 +161,7 @@ impl Local {
             .with_tool(Arc::new(Script))
             .with_tool(Arc::new(Shell))
             .with_secrets(secrets)
+            .with_remote_secrets(remote)
             .with_env(env);
         let ids = SnowflakeIds::new(ports.clock.clone());
         let driver = Driver::new(ports);
@@ -281,6 +288,11 @@ impl Local {
         let events = self.embedded.events.queue().counters();
         calls_do && events.in_flight == 0 && events.visible == 0
     }
+}
+
+/// The folder for files that playbooks name: `NOETL_FILES_DIR`, else the working directory.
+fn files() -> PathBuf {
+    std::env::var_os("NOETL_FILES_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 /// The loop instance that a token belongs to: `{token}-{event id}-{index}`.

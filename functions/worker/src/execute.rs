@@ -362,6 +362,13 @@ impl<'a> Job<'a> {
         let vault = self.bench.vault();
         self.redactor.learn_config(&self.task.config, &config);
         vault.resolve_auth(&mut config, &mut self.redactor).await?;
+        if self.task.kind == TRANSFER {
+            for side in ["source", "target"] {
+                if let Some(Value::Object(side)) = config.get_mut(side) {
+                    vault.resolve_auth(side, &mut self.redactor).await?;
+                }
+            }
+        }
         Ok((config, args, context))
     }
 
@@ -440,6 +447,8 @@ impl Asker<'_> {
 /// Configuration, inputs and variables of one call.
 type Rendered = (Map<String, Value>, Map<String, Value>, Option<Map<String, Value>>);
 
+/// The kind whose sides have credentials of their own.
+const TRANSFER: &str = "transfer";
 /// The kind whose code may name variables.
 const PYTHON: &str = "python";
 

@@ -159,6 +159,13 @@ impl ToolError {
         self
     }
 
+    /// Tells the same error with more of its circumstances.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// Adds the user's own lines of a traceback.
     #[must_use]
     pub fn with_traceback(mut self, traceback: String) -> Self {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use engine_core::limits::AWS_SECRET_MS;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Aws, Request, Service};
+use crate::credentials::RemoteSecrets;
 use crate::tool::{Reaction, ToolError};
 
 impl Aws {
@@ -61,13 +63,11 @@ impl Aws {
         let value = answer.pointer("/Parameter/Value");
         value.and_then(Value::as_str).map(structured).ok_or_else(|| unreadable(&request))
     }
+}
 
-    /// A value of the store that `provider` names: `aws` or `secret_manager` for Secrets Manager,
-    /// `ssm` for a parameter.
-    ///
-    /// # Errors
-    /// Input for another provider; else those of the request.
-    pub async fn fetch(
+#[async_trait]
+impl RemoteSecrets for Aws {
+    async fn fetch(
         &self,
         provider: &str,
         name: &str,
@@ -75,9 +75,11 @@ impl Aws {
     ) -> Result<Value, ToolError> {
         let deadline = Instant::now() + Duration::from_millis(AWS_SECRET_MS);
         match provider.to_ascii_lowercase().as_str() {
-            "aws" | "secret_manager" | "secrets_manager" | "secretsmanager" => {
-                self.secret_value(name, version, deadline).await
-            }
+            "aws"
+            | "aws_secrets_manager"
+            | "secret_manager"
+            | "secrets_manager"
+            | "secretsmanager" => self.secret_value(name, version, deadline).await,
             "ssm" | "parameter_store" => self.parameter(name, version, deadline).await,
             other => Err(ToolError::input(format!(
                 "`{other}` keeps no secrets that this worker can read; it reads `aws` (Secrets \

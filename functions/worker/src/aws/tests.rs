@@ -1,3 +1,4 @@
+use crate::credentials::RemoteSecrets as _;
 use std::sync::Mutex;
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ mod client;
 mod exchange;
 mod request;
 mod response;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 pub use self::client::HttpPolicy;
 pub(crate) use self::client::{Clients, chain, permit};
 use self::request::Request;
+pub(crate) use self::stream::HttpBody;
 use crate::tool::{Call, Success, Tool, ToolError};
 
 /// `http`: connections are kept and shared between calls.

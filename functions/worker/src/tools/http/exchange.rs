@@ -39,7 +39,10 @@ pub(super) async fn exchange(
 }
 
 /// Sends the request, then again as each redirect says.
-async fn follow(clients: &Clients, request: &mut Request) -> Result<Response, ToolError> {
+pub(super) async fn follow(
+    clients: &Clients,
+    request: &mut Request,
+) -> Result<Response, ToolError> {
     for _ in 0..=HTTP_REDIRECTS_MAX {
         clients.check(&request.url)?;
         let client = clients.client(request.verify, request.connect)?;
@@ -99,16 +102,21 @@ fn redirect(request: &mut Request, status: StatusCode, next: Url) {
         request.headers.remove(CONTENT_TYPE);
         request.headers.remove(CONTENT_LENGTH);
     }
+    strip_private(request, &next);
+    request.url = next;
+}
+
+/// Takes what only the request's own origin may see out of a request that goes on to `next`.
+pub(super) fn strip_private(request: &mut Request, next: &Url) {
     if next.origin() != request.url.origin() {
         for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].iter().chain(&request.private) {
             request.headers.remove(name);
         }
     }
-    request.url = next;
 }
 
 /// A URL without its user name and password.
-fn shown(url: &Url) -> String {
+pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     // A URL that cannot have them has none to hide.
     let _ = url.set_username("");
@@ -116,7 +124,7 @@ fn shown(url: &Url) -> String {
     url.to_string()
 }
 
-fn refused(status: u16, place: &str, result: Value) -> ToolError {
+pub(super) fn refused(status: u16, place: &str, result: Value) -> ToolError {
     let code = StatusCode::from_u16(status).ok();
     let reason = code.and_then(|code| code.canonical_reason()).unwrap_or("unknown status");
     let hint = match status {
@@ -131,7 +139,7 @@ fn refused(status: u16, place: &str, result: Value) -> ToolError {
         .with_result(result)
 }
 
-fn too_slow(place: &str, after: Duration) -> ToolError {
+pub(super) fn too_slow(place: &str, after: Duration) -> ToolError {
     ToolError::timeout(format!(
         "{place} did not answer within {} s; raise the tool's `timeout` (and the step's, if it is \
          lower) or check the server",
@@ -139,7 +147,7 @@ fn too_slow(place: &str, after: Duration) -> ToolError {
     ))
 }
 
-fn explain(unread: Unread, place: &str, silence: Duration) -> ToolError {
+pub(super) fn explain(unread: Unread, place: &str, silence: Duration) -> ToolError {
     match unread {
         Unread::TooLarge => ToolError::new(
             Reaction::Rejected,

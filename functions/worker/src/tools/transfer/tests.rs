@@ -1,0 +1,4 @@
+mod databases;
+mod files;
+mod http;
+mod servers;
