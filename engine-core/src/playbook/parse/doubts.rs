@@ -30,7 +30,7 @@ impl Reader<'_> {
             return;
         }
         for entry in SQL_KEYS.into_iter().filter_map(|key| tool.get(key)) {
-            let texts = entry.value.items().unwrap_or(std::slice::from_ref(&entry.value));
+            let texts = entry.value.items().unwrap_or_else(|| std::slice::from_ref(&entry.value));
             let found = texts.iter().find_map(|text| interpolated(text.text()?));
             let Some(found) = found else { continue };
             let message = format!(

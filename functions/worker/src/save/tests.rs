@@ -122,11 +122,11 @@ fn the_last_row_of_a_key_counts() {
 
 #[test]
 fn a_column_holds_all_its_values() {
+    use ColumnType::{Big, Boolean, Float, Integer, Json, Text};
     let rows = rows(json!([
         {"b": true, "i": 1, "f": 1, "t": "x", "j": [], "n": null, "m": 1, "u": u64::MAX},
         {"b": null, "i": 2, "f": 2.5, "t": "y", "j": "z", "n": null, "m": "x", "u": 1, "late": 1},
     ]));
-    use ColumnType::{Big, Boolean, Float, Integer, Json, Text};
     let expect = [
         ("b", Boolean),
         ("i", Integer),

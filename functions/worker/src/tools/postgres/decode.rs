@@ -73,7 +73,7 @@ fn decode(ty: &Type, raw: &[u8]) -> Option<Value> {
         _ => {}
     }
     let value = match *ty {
-        Type::BOOL => Value::Bool(raw.first()? != &0),
+        Type::BOOL => Value::Bool(*raw.first()? != 0),
         Type::INT2 => i16::from_be_bytes(raw.try_into().ok()?).into(),
         Type::INT4 => i32::from_be_bytes(raw.try_into().ok()?).into(),
         Type::INT8 => i64::from_be_bytes(raw.try_into().ok()?).into(),
@@ -165,7 +165,8 @@ fn numeric(raw: &[u8]) -> Option<String> {
     let mut first = true;
     for place in (0..=i32::from(weight.max(0))).rev() {
         let group = digit(place);
-        text += &if first { group.to_string() } else { format!("{group:04}") };
+        let digits = if first { group.to_string() } else { format!("{group:04}") };
+        text.push_str(&digits);
         first = false;
     }
     if scale > 0 {

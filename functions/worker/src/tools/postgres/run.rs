@@ -1,6 +1,7 @@
 //! The statements of a call, and of a sink.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use engine_core::limits::SQL_ROWS_BYTES_MAX;
 use serde_json::Value;
@@ -187,10 +188,10 @@ async fn one(
 ) -> Result<u64, Failure> {
     let bound = Bound::of(statement, Style::Dollar, params).map_err(Failure::Tool)?;
     let values = bound.values(params).map_err(Failure::Tool)?;
-    if !known.contains_key(&bound.text) {
-        known.insert(bound.text.clone(), prepare(client, &bound.text).await?);
-    }
-    let Some(prepared) = known.get(&bound.text) else { return Ok(0) };
+    let prepared = match known.entry(bound.text.clone()) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => entry.insert(prepare(client, &bound.text).await?),
+    };
     let mut rows = prepared.run(client, &bound.text, &values).await?;
     while let Some(row) = rows.next().await {
         row?;

@@ -1,10 +1,10 @@
 //! Which server, as whom: the fields of a credential, or a connection string.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use engine_core::limits::{POSTGRES_CONNECT_MS, POSTGRES_SILENCE_MS};
 use serde_json::{Map, Value};
-use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
