@@ -80,7 +80,7 @@ fn what_does_not_run_is_listed_with_its_place() {
                     {name: c, tool: {kind: container}}]\n";
     let call = |task: &str| format!("- {{step: start, tool: {{kind: workbook, task: {task}}}}}\n");
     assert_eq!(listed(workbook, &call("a")), ["4:28 workbook[0].tool.kind"], "what is called");
-    assert_eq!(listed(workbook, &call("b")), ["4:61 workbook[1].tool.retry"]);
+    assert_eq!(listed(workbook, &call("b")), ["4:64 workbook[1].tool.retry"]);
 }
 
 #[test]
