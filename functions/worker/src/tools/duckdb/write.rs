@@ -76,7 +76,7 @@ impl Target {
             let lines: Vec<Value> = newest.iter().map(|row| line(row, &names, &columns)).collect();
             let params = json!([Value::Array(lines).to_string()]);
             let done = session.run(&self.statement(&columns)?, &params).await;
-            let done = done.map_err(|error| self.explained(error))?;
+            let done = done.map_err(|error| self.explained(&error))?;
             changed = changed.saturating_add(done.changed.unwrap_or(0));
         }
         Ok(changed)
@@ -153,7 +153,7 @@ impl Target {
     }
 
     /// Adds where, and what helps, to what DuckDB says.
-    fn explained(&self, error: ToolError) -> ToolError {
+    fn explained(&self, error: &ToolError) -> ToolError {
         let advice = if error.message().contains("not referenced by a UNIQUE") {
             format!(
                 "; give `{}` a primary key or a unique index on {}",

@@ -104,7 +104,7 @@ impl Outside {
                         _ => auth(config)?.filter(|auth| is_one(auth)),
                     };
                     let fields = fields.ok_or_else(|| unknown_auth(alias, other.get("auth")))?;
-                    self.attach_postgres(alias, fields, read_only)?;
+                    self.attach_postgres(alias, fields, read_only);
                 }
                 "sqlite" | "duckdb" => self.attach_file(kind, alias, other, read_only)?,
                 other => {
@@ -126,10 +126,15 @@ impl Outside {
             said => said.to_owned(),
         };
         match kind.as_str() {
-            "postgres" | "postgresql" => self.attach_postgres(alias, fields, read_only),
+            "postgres" | "postgresql" => {
+                self.attach_postgres(alias, fields, read_only);
+                Ok(())
+            }
             "sqlite" | "duckdb" => self.attach_file(&kind, alias, fields, read_only),
             "s3" | "s3_hmac" | "hmac" | "aws" | "gcs" | "gcs_hmac" => {
-                self.create_cloud(alias, if kind.starts_with("gcs") { "gcs" } else { "s3" }, fields)
+                let cloud = if kind.starts_with("gcs") { "gcs" } else { "s3" };
+                self.create_cloud(alias, cloud, fields);
+                Ok(())
             }
             _ => Err(ToolError::input(format!(
                 "`auth.{alias}` is a credential of type `{kind}`, which DuckDB has no use for here; \
@@ -138,12 +143,7 @@ impl Outside {
         }
     }
 
-    fn attach_postgres(
-        &mut self,
-        alias: &str,
-        fields: &Fields,
-        read_only: bool,
-    ) -> Result<(), ToolError> {
+    fn attach_postgres(&mut self, alias: &str, fields: &Fields, read_only: bool) {
         self.load("postgres_scanner");
         let mut options = vec!["TYPE postgres".to_owned()];
         let parts: [(&str, &[&str]); 5] = [
@@ -161,15 +161,12 @@ impl Outside {
                 }
             }
         }
-        let connection = match text(fields, &["db_conn_string"]) {
-            Some(given) => {
-                self.hide(given.to_owned());
-                given.to_owned()
-            }
-            None => {
-                let mode = text(fields, &["sslmode"]).map(|mode| format!(" sslmode={mode}"));
-                format!("connect_timeout={CONNECT_SECONDS}{}", mode.unwrap_or_default())
-            }
+        let connection = if let Some(given) = text(fields, &["db_conn_string"]) {
+            self.hide(given.to_owned());
+            given.to_owned()
+        } else {
+            let mode = text(fields, &["sslmode"]).map(|mode| format!(" sslmode={mode}"));
+            format!("connect_timeout={CONNECT_SECONDS}{}", mode.unwrap_or_default())
         };
         let name = quote_part(alias);
         self.create(alias, &options);
@@ -179,7 +176,6 @@ impl Outside {
             quoted(&connection)
         ));
         self.attached.push(alias.to_owned());
-        Ok(())
     }
 
     fn attach_file(
@@ -209,7 +205,7 @@ impl Outside {
         Ok(())
     }
 
-    fn create_cloud(&mut self, alias: &str, kind: &str, fields: &Fields) -> Result<(), ToolError> {
+    fn create_cloud(&mut self, alias: &str, kind: &str, fields: &Fields) {
         self.load("httpfs");
         let mut options = vec![format!("TYPE {kind}")];
         let parts: [(&str, &[&str]); 5] = [
@@ -248,7 +244,6 @@ impl Outside {
             (None, "gcs") => ["gcs://", "gs://"].iter().for_each(|place| self.allow(place)),
             (None, _) => ["s3://", "s3a://"].iter().for_each(|place| self.allow(place)),
         }
-        Ok(())
     }
 
     fn create(&mut self, alias: &str, options: &[String]) {
