@@ -60,9 +60,10 @@ async fn ten_thousand_rows_go_from_http_into_postgres_with_their_types() {
     );
     let sums = sql(&format!(
         "SELECT count(*) AS n, sum(owner) AS owners, sum((tags->1->>'n')::int) AS tags, sum(price)::text AS price FROM {table}"
-    ));
+    ))
+    .await;
     assert_eq!(
-        sums.await["rows"][0],
+        sums["rows"][0],
         json!({"n": 10_000, "owners": 45_000, "tags": 50_005_000, "price": "11000.00"})
     );
     drop_table(&table).await;
