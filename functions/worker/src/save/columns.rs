@@ -25,13 +25,12 @@ pub(crate) fn of(rows: &[Row]) -> Vec<(String, ColumnType)> {
     let mut found: serde_json::Map<String, Value> = serde_json::Map::new();
     let mut types: Vec<Option<ColumnType>> = Vec::new();
     for (name, value) in rows.iter().flatten() {
-        let index = match found.get(name).and_then(Value::as_u64) {
-            Some(index) => usize::try_from(index).unwrap_or(usize::MAX),
-            None => {
-                found.insert(name.clone(), Value::from(types.len()));
-                types.push(None);
-                types.len() - 1
-            }
+        let index = if let Some(index) = found.get(name).and_then(Value::as_u64) {
+            usize::try_from(index).unwrap_or(usize::MAX)
+        } else {
+            found.insert(name.clone(), Value::from(types.len()));
+            types.push(None);
+            types.len() - 1
         };
         if let (Some(slot), Some(new)) = (types.get_mut(index), of_value(value)) {
             *slot = Some(slot.map_or(new, |old| common(old, new)));

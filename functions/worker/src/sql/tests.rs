@@ -14,7 +14,7 @@ pub(crate) fn call(config: Value) -> Call<'static> {
         args: Map::new(),
         context: None,
         idempotency_key: "1.1",
-        deadline: Instant::now() + Duration::from_secs(60),
+        deadline: Instant::now() + Duration::from_mins(1),
         attempt: 1,
         execution_id: "1",
         step: "step",

@@ -5,6 +5,8 @@
 //! `bytea` is `\x` and digits. `json` is itself, arrays are lists. Everything else is `PostgreSQL`'s own
 //! text: the statement is asked for it, as [`is_known`] says.
 
+use std::fmt::Write as _;
+
 use serde_json::{Number, Value};
 use tokio_postgres::types::{FromSql, Kind, Type};
 
@@ -118,7 +120,6 @@ fn float(value: f64) -> Value {
 }
 
 fn hex(raw: &[u8]) -> String {
-    use std::fmt::Write as _;
     raw.iter().fold(String::from("\\x"), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -171,7 +172,11 @@ fn numeric(raw: &[u8]) -> Option<String> {
     }
     if scale > 0 {
         let groups = i32::try_from(scale.div_ceil(4)).ok()?;
-        let decimals: String = (1..=groups).map(|place| format!("{:04}", digit(-place))).collect();
+        let decimals = (1..=groups).fold(String::new(), |mut decimals, place| {
+            // Writing to a String cannot fail.
+            let _ = write!(decimals, "{:04}", digit(-place));
+            decimals
+        });
         text.push('.');
         text.push_str(decimals.get(..scale)?);
     }

@@ -92,8 +92,9 @@ impl Pools {
             let oldest = kept.pools.iter().min_by_key(|(_, (used, _, _))| *used);
             if let Some(oldest) = oldest.map(|(settings, _)| settings.clone()) {
                 // Connections that are in use live until they are given back.
-                let closed = kept.pools.remove(&oldest);
-                closed.into_iter().for_each(|(_, pool, _)| pool.close());
+                if let Some((_, pool, _)) = kept.pools.remove(&oldest) {
+                    pool.close();
+                }
             }
         }
         kept.pools.insert(settings.clone(), (uses, pool.clone(), tls.clone()));

@@ -108,7 +108,7 @@ impl Target {
     ) -> Result<u64, ToolError> {
         let columns = self.columns(rows)?;
         let text = self.statement(&columns)?;
-        let json = self.json(first, rows, &columns)?;
+        let json = Self::json(first, rows, &columns)?;
         let mut keys: Vec<String> = self.keys.clone();
         keys.retain(|_| self.table.mode == Mode::Upsert);
         let json = if keys.is_empty() {
@@ -136,7 +136,6 @@ impl Target {
 
     /// The rows with the table's own names, and values as its columns read them.
     fn json(
-        &self,
         first: usize,
         rows: &[Row],
         columns: &[(String, &Column)],
@@ -244,7 +243,7 @@ impl Target {
     }
 
     async fn reads(&self, client: &Client, rows: &[Row], columns: &[(String, &Column)]) -> bool {
-        let Ok(json) = self.json(0, rows, columns) else { return false };
+        let Ok(json) = Self::json(0, rows, columns) else { return false };
         let text = format!("SELECT 1 AS n FROM {}", recordset(columns));
         let asked = async {
             let prepared = read::prepare(client, &text).await?;

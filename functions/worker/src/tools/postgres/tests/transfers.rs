@@ -4,7 +4,7 @@ use crate::save::Table;
 
 async fn session(tool: &Postgres) -> Session {
     let settings = Settings::of(&fields(json!({"db_conn_string": server()}))).unwrap();
-    tool.pools().session(&settings, Instant::now() + Duration::from_secs(60)).await.unwrap()
+    tool.pools().session(&settings, Instant::now() + Duration::from_mins(1)).await.unwrap()
 }
 
 #[tokio::test]
