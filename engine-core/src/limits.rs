@@ -250,9 +250,9 @@ pub const DUCKDB_LOCK_MS: u64 = 5_000;
 /// Milliseconds that `worker-duckdb` has to come up: it maps a library of 70 MB.
 pub const DUCKDB_START_MS: u64 = 30_000;
 
-/// Databases that one SQLite call may attach beside its own: SQLite's own limit.
+/// Databases that one `SQLite` call may attach beside its own: its own limit.
 pub const SQLITE_ATTACHED_MAX: usize = 10;
-/// Chunks of rows that a reader of SQLite may be ahead of whoever takes them.
+/// Chunks of rows that a reader of `SQLite` may be ahead of whoever takes them.
 pub const SQLITE_CHUNKS_AHEAD: usize = 2;
 
 /// Tries of one request to AWS while it throttles or fails: with the waits between, about a second.

@@ -163,6 +163,7 @@ fn brief(fact: &Fact) -> String {
             let end = outcome.error.as_ref().map_or("ok", |error| &error.message);
             format!("answer {command_id} attempt {attempt}: {end}")
         }
+        Fact::Progressed { .. } => "progress".to_owned(),
         Fact::Retried { command_id, delay_ms, .. } => {
             format!("retry {command_id} in {delay_ms} ms")
         }
