@@ -128,25 +128,27 @@ impl Local {
         let ports = Ports { store, ..embedded.ports() };
         let readers = Readers { store: ports.store.clone(), payloads: ports.payloads.clone() };
         let policy = HttpPolicy { guard: tools.guard };
-        let python = Python::new(PythonPool::new(&tools.python, interpreters)).with_scripts(policy);
+        let python = Python::new(PythonPool::new(&tools.python, interpreters));
+        let python = Arc::new(python.with_scripts(policy));
+        let shell = Shell::new(allows_shell());
         let bench = Workbench::new(ports.catalog.clone(), readers, ports.clock.clone(), "local")
             .with_tool(Arc::new(Noop))
             .with_tool(Arc::new(Wait::TIME))
             .with_tool(Arc::new(Wait::CALLBACK))
             .with_tool(Arc::new(Http::new(policy)))
-            .with_tool(Arc::new(python))
+            .with_tool(python.clone())
             .with_tool(Arc::new(Postgres))
             .with_tool(Arc::new(DuckDb))
             .with_tool(Arc::new(Sqlite))
             .with_tool(Arc::new(Transfer))
-            .with_tool(Arc::new(FileSink))
+            .with_tool(Arc::new(files()))
             .with_tool(Arc::new(S3))
             .with_tool(Arc::new(Nats))
             .with_tool(Arc::new(Lambda))
             .with_tool(Arc::new(SecretsTool))
             .with_tool(Arc::new(Rhai))
-            .with_tool(Arc::new(Script))
-            .with_tool(Arc::new(Shell))
+            .with_tool(Arc::new(Script::new(python, shell.clone())))
+            .with_tool(Arc::new(shell))
             .with_secrets(secrets)
             .with_env(env);
         let ids = SnowflakeIds::new(ports.clock.clone());
@@ -274,6 +276,16 @@ impl Local {
         let events = self.embedded.events.queue().counters();
         calls_do && events.in_flight == 0 && events.visible == 0
     }
+}
+
+/// The folder that `file` sinks write into: NOETL_FILES_DIR, or the working directory.
+fn files() -> FileSink {
+    std::env::var_os("NOETL_FILES_DIR").map(FileSink::new).unwrap_or_default()
+}
+
+/// Whether the owner of this machine lets playbooks run commands on it.
+fn allows_shell() -> bool {
+    std::env::var_os("NOETL_ALLOW_SHELL").is_some_and(|value| value == "1")
 }
 
 /// The loop instance that a token belongs to: `{token}-{event id}-{index}`.

@@ -40,7 +40,7 @@ pub(crate) fn complete(
                 args.entry("data").or_insert(given);
             }
         }
-        _ if open && config.contains_key("table") => {
+        _ if open && (kind == "file" || config.contains_key("table")) => {
             config.insert("data".to_owned(), result);
         }
         _ => {}
@@ -64,6 +64,7 @@ mod tests {
             ("python", json!({"data": [1]}), json!({"data": 2}), json!({}), json!({"data": 2})),
             ("python", json!({}), json!({"a": 1}), json!({}), json!({"a": 1})),
             ("postgres", json!({"table": "t"}), json!({}), json!({"table": "t", "data": {"r": 1}}), json!({})),
+            ("file", json!({"path": "p"}), json!({}), json!({"path": "p", "data": {"r": 1}}), json!({})),
             ("postgres", json!({"statement": "s"}), json!({}), json!({"statement": "s"}), json!({})),
         ];
         for (kind, config, args, filled, given) in cases {
