@@ -323,3 +323,25 @@ pub const TRANSFER_ROW_BYTES_MAX: usize = 16 << 20;
 pub const TRANSFER_PIECE_BYTES: usize = 64 << 10;
 /// Names that an error lists when it says what exists.
 pub const TRANSFER_NAMES_SHOWN: usize = 20;
+
+/// Steps of one `rhai` script: a few seconds of work; more belongs into another tool.
+pub const RHAI_OPERATIONS_MAX: u64 = 50_000_000;
+/// Calls inside each other of one `rhai` script: each takes stack of the thread that runs it.
+pub const RHAI_CALLS_DEEP: usize = 32;
+/// Nesting of an expression of a `rhai` script, for the same reason.
+pub const RHAI_EXPRESSION_DEPTH: usize = 64;
+/// Bytes of one text of a `rhai` script, and of all texts inside one list or map.
+pub const RHAI_TEXT_BYTES_MAX: usize = 4 << 20;
+/// Items of one list or map of a `rhai` script, those inside its items counted too: it counts them all
+/// whenever one is added.
+pub const RHAI_ITEMS_MAX: usize = 10_000;
+
+/// Commands of one `shell` call: a longer list is a script.
+pub const SHELL_COMMANDS_MAX: usize = 100;
+/// Bytes of stdout, and of stderr, that the result of one `shell` command keeps.
+pub const SHELL_OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one value that a `shell` command gets in its environment: what the system takes.
+pub const SHELL_VARIABLE_BYTES_MAX: usize = 128 << 10;
+
+/// Bytes that one `file` sink writes at once: they are in memory until they are written.
+pub const FILE_BYTES_MAX: usize = 256 << 20;

@@ -8,12 +8,12 @@
 mod interrupts;
 mod pumps;
 mod serving;
+mod toolbox;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -36,25 +36,9 @@ use engine_core::ports::{
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
-use worker::aws::{Aws, AwsSettings};
 use worker::execute::Workbench;
-use worker::tools::duckdb::DuckDb;
-use worker::tools::duckdb::client::Client;
-use worker::tools::file::FileSink;
-use worker::tools::http::{Http, HttpPolicy};
-use worker::tools::lambda::Lambda;
-use worker::tools::nats::Nats;
-use worker::tools::noop::Noop;
-use worker::tools::postgres::Postgres;
-use worker::tools::python::{Python, PythonPool};
-use worker::tools::rhai::Rhai;
-use worker::tools::s3::S3;
-use worker::tools::script::Script;
-use worker::tools::secrets::SecretsTool;
-use worker::tools::shell::Shell;
-use worker::tools::sqlite::Sqlite;
-use worker::tools::transfer::Transfer;
-use worker::tools::wait::Wait;
+use worker::tools::http::HttpPolicy;
+use worker::tools::python::PythonPool;
 
 pub(crate) use self::interrupts::Interrupts;
 use self::pumps::Pumps;
@@ -136,33 +120,9 @@ impl Local {
         let ports = Ports { store, ..embedded.ports() };
         let readers = Readers { store: ports.store.clone(), payloads: ports.payloads.clone() };
         let policy = HttpPolicy { guard: tools.guard };
-        let aws = Aws::new(AwsSettings::from_lookup(|name| std::env::var(name).ok()), policy);
-        let remote = Arc::new(aws.clone());
-        let duckdb = Arc::<Client>::default();
-        let postgres = Postgres::default();
-        let transfer = Transfer::new(policy, &postgres, duckdb.clone(), aws.clone(), files());
-        let python = Python::new(PythonPool::new(&tools.python, interpreters)).with_scripts(policy);
-        let bench = Workbench::new(ports.catalog.clone(), readers, ports.clock.clone(), "local")
-            .with_tool(Arc::new(Noop))
-            .with_tool(Arc::new(Wait::TIME))
-            .with_tool(Arc::new(Wait::CALLBACK))
-            .with_tool(Arc::new(Http::new(policy)))
-            .with_tool(Arc::new(python))
-            .with_tool(Arc::new(postgres))
-            .with_tool(Arc::new(DuckDb::new(duckdb)))
-            .with_tool(Arc::new(Sqlite))
-            .with_tool(Arc::new(transfer))
-            .with_tool(Arc::new(FileSink))
-            .with_tool(Arc::new(S3::new(aws.clone())))
-            .with_tool(Arc::new(Nats::new(policy)))
-            .with_tool(Arc::new(Lambda::new(aws.clone())))
-            .with_tool(Arc::new(SecretsTool::new(aws, Some(secrets.clone()), env.clone())))
-            .with_tool(Arc::new(Rhai))
-            .with_tool(Arc::new(Script))
-            .with_tool(Arc::new(Shell))
-            .with_secrets(secrets)
-            .with_remote_secrets(remote)
-            .with_env(env);
+        let python = PythonPool::new(&tools.python, interpreters);
+        let bench = Workbench::new(ports.catalog.clone(), readers, ports.clock.clone(), "local");
+        let bench = toolbox::equipped(bench, policy, python, secrets, env);
         let ids = SnowflakeIds::new(ports.clock.clone());
         let driver = Driver::new(ports);
         Ok(Self { embedded, driver, bench, ids, interpreters, watch })
@@ -288,11 +248,6 @@ impl Local {
         let events = self.embedded.events.queue().counters();
         calls_do && events.in_flight == 0 && events.visible == 0
     }
-}
-
-/// The folder for files that playbooks name: `NOETL_FILES_DIR`, else the working directory.
-fn files() -> PathBuf {
-    std::env::var_os("NOETL_FILES_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 /// The loop instance that a token belongs to: `{token}-{event id}-{index}`.

@@ -40,10 +40,7 @@ pub(crate) fn complete(
                 args.entry("data").or_insert(given);
             }
         }
-        "s3" if open => {
-            config.insert("data".to_owned(), result);
-        }
-        _ if open && config.contains_key("table") => {
+        _ if open && (["file", "s3"].contains(&kind) || config.contains_key("table")) => {
             config.insert("data".to_owned(), result);
         }
         _ => {}
@@ -68,6 +65,7 @@ mod tests {
             ("python", json!({}), json!({"a": 1}), json!({}), json!({"a": 1})),
             ("s3", json!({"key": "k"}), json!({}), json!({"key": "k", "data": {"r": 1}}), json!({})),
             ("postgres", json!({"table": "t"}), json!({}), json!({"table": "t", "data": {"r": 1}}), json!({})),
+            ("file", json!({"path": "p"}), json!({}), json!({"path": "p", "data": {"r": 1}}), json!({})),
             ("postgres", json!({"statement": "s"}), json!({}), json!({"statement": "s"}), json!({})),
         ];
         for (kind, config, args, filled, given) in cases {

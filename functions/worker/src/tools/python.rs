@@ -2,7 +2,7 @@
 
 mod interpreter;
 mod pool;
-mod processes;
+pub(super) mod processes;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -38,6 +38,11 @@ impl Python {
     pub fn with_scripts(mut self, policy: HttpPolicy) -> Self {
         self.http = Http::new(policy);
         self
+    }
+
+    /// The text of the file that the call's `script` names.
+    pub(super) async fn script(&self, call: &Call<'_>) -> Result<String, ToolError> {
+        Ok(source::of(call, &self.http).await?.code)
     }
 }
 

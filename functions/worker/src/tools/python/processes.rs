@@ -15,7 +15,7 @@ struct Process {
 /// Living processes that descend from `leader` or share its group, without itself.
 ///
 /// Empty where there is no `/proc`: the group is then all that can be stopped.
-pub(super) fn started_by(leader: Pid) -> Vec<Pid> {
+pub(in crate::tools) fn started_by(leader: Pid) -> Vec<Pid> {
     let table = living();
     let mut family = BTreeSet::from([leader.as_raw()]);
     loop {
@@ -34,7 +34,7 @@ pub(super) fn started_by(leader: Pid) -> Vec<Pid> {
 }
 
 /// Stops everything that `leader` has started; true if nothing is left.
-pub(super) async fn stop_strays(leader: Pid) -> bool {
+pub(in crate::tools) async fn stop_strays(leader: Pid) -> bool {
     for _ in 0..ROUNDS_MAX {
         let strays = started_by(leader);
         if strays.is_empty() {
@@ -53,7 +53,7 @@ pub(super) async fn stop_strays(leader: Pid) -> bool {
 const ROUNDS_MAX: usize = 100;
 
 /// Stops `leader`, its group, and those of its family who left the group.
-pub(super) fn stop_all(leader: Pid) {
+pub(in crate::tools) fn stop_all(leader: Pid) {
     let family = started_by(leader);
     // The group first and at once: nobody in it can fork away from the signal.
     let _ = killpg(leader, Signal::SIGKILL);
