@@ -132,12 +132,12 @@ fn seed_001_a_row_per_endpoint_counts_the_items_of_all_of_its_pages() {
 fn list_saves() -> Vec<(&'static str, String, Vec<Value>)> {
     let step = |rest: &str| {
         playbook(&format!(
-            r#"
+            r"
 workload: {{ api_url: none }}
 workflow:
   - step: start
 {rest}
-"#
+"
         ))
     };
     let to = r#"kind: http, url: "{{ workload.api_url }}/save""#;
@@ -207,7 +207,7 @@ fn a_list_is_saved_as_a_whole_wherever_it_comes_from() {
     for (name, text, expected) in list_saves() {
         let site = Site::start();
         let run = run_text(&text, &["--set", &site.api_url()]);
-        run.ended(0);
+        let _view = run.ended(0);
         let bodies: Vec<Value> = site.asked("/save").into_iter().map(|one| one.body).collect();
         assert_eq!(bodies, expected, "{name}");
         assert_eq!(run.count("save_completed"), expected.len(), "{name}");

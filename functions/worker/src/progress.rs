@@ -56,7 +56,7 @@ impl Reporter<'_> {
                 debug!(%error, command.id = %self.command.id, "a report of progress is lost");
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn envelope(&self, number: u32, data: Value) -> Envelope {
@@ -154,7 +154,7 @@ mod tests {
         };
         assert_eq!(reporter.beside(work, seen).await, lasts_ms);
         let count = queue.sent.lock().unwrap().len();
-        sleep(Duration::from_mins(60)).await;
+        sleep(Duration::from_hours(1)).await;
         let sent = queue.sent.lock().unwrap().clone();
         assert_eq!(sent.len(), count, "told after the end");
         sent

@@ -97,10 +97,9 @@ fn job(call: &Call<'_>, folder: &Path) -> Result<Job, ToolError> {
                  `mode: overwrite`",
             ));
         }
-        Some("append") => Mode::Append,
         Some("overwrite") => Mode::Overwrite,
         None if format == Format::Json => Mode::Overwrite,
-        None => Mode::Append,
+        Some("append") | None => Mode::Append,
         Some(other) => {
             let message = format!("`mode: {other}` is not known; write `append` or `overwrite`");
             return Err(ToolError::input(message));
@@ -153,7 +152,7 @@ fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// A reader sees the old content or the new one, also after a crash.
 fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = NamedTempFile::with_prefix_in(".noetl-", folder)?;
     file.write_all(bytes)?;
     if let Ok(old) = fs::metadata(path) {

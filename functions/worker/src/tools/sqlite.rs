@@ -1,7 +1,7 @@
 //! `sqlite`: statements and saves in a database file, in this process.
 //!
 //! A call opens its own connection on a thread of its own. Statements run one after the other, each in a
-//! transaction of its own unless the call says `transaction: true`; a failed one does not stop the later ones.
+//! transaction of its own unless the call says `transaction: true`; a failed one does not stop later ones.
 
 use async_trait::async_trait;
 use rusqlite::Connection;

@@ -37,7 +37,7 @@ fn execution() -> String {
     format!("{}{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn call<'a>(config: Value, execution_id: &'a str) -> Call<'a> {
+fn call(config: Value, execution_id: &str) -> Call<'_> {
     let Value::Object(config) = config else { panic!("a map") };
     Call {
         config,

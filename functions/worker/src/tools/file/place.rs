@@ -30,7 +30,10 @@ pub(super) fn of(folder: &Path, path: &str) -> Result<PathBuf, ToolError> {
     }
     let given = Path::new(path);
     let relative = if given.is_absolute() {
-        given.strip_prefix(&root).or_else(|_| given.strip_prefix(folder)).map_err(|_| outside())?
+        given
+            .strip_prefix(&root)
+            .or_else(|_| given.strip_prefix(folder))
+            .map_err(|_outside| outside())?
     } else {
         given
     };

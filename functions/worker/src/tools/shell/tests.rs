@@ -196,5 +196,5 @@ async fn a_command_lives_within_limits() {
     let text = text.await;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[..3], ["1024", "0", "2097152"]);
-    assert!(!std::path::Path::new(lines[3]).exists(), "its home is wiped");
+    assert!(!Path::new(lines[3]).exists(), "its home is wiped");
 }

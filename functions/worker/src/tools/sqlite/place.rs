@@ -127,9 +127,7 @@ pub(crate) async fn opened<T: Send + 'static>(
         let _ = tell.send(base.get_interrupt_handle());
         work(&mut base)
     });
-    let joined = if let Ok(joined) = timeout_at(deadline, &mut task).await {
-        joined
-    } else {
+    let Ok(joined) = timeout_at(deadline, &mut task).await else {
         if let Ok(interrupt) = interrupt.await {
             interrupt.interrupt();
         }

@@ -226,7 +226,7 @@ async fn a_query_is_read_in_chunks_and_rows_are_written_back() {
     let config = json!({"table": "t", "create": true});
     let table = Table::of(config.as_object().unwrap()).unwrap();
     let place = Place::of_config(json!({"database": path}).as_object().unwrap()).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let rows = made.clone();
     let written = move |base: &mut Connection| write::rows(base, &table, &rows, deadline);
     assert_eq!(opened(place.clone(), deadline, written).await.unwrap(), 25);

@@ -97,7 +97,7 @@ fn line(values: impl Iterator<Item = Value>, delimiter: u8, bytes: &mut Vec<u8>)
             Value::String(text) => field(&text, delimiter, bytes),
             // Writing to memory does not fail.
             other @ (Value::Array(_) | Value::Object(_)) => {
-                field(&other.to_string(), delimiter, bytes)
+                field(&other.to_string(), delimiter, bytes);
             }
             other => drop(write!(bytes, "{other}")),
         }

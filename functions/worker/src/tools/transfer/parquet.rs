@@ -222,7 +222,7 @@ fn temporary() -> Result<(TempDir, PathBuf), ToolError> {
 }
 
 fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
+    path.parent().unwrap_or_else(|| Path::new("."))
 }
 
 fn literal(path: &Path) -> String {

@@ -80,14 +80,15 @@ impl Nesting {
                     b'"' => self.in_text = true,
                     b'{' | b'[' => self.depth += 1,
                     // The end of a number or a word is the byte behind it.
-                    b'}' | b']' if self.depth == 0 => return (at, true),
+                    b'}' | b']' | b',' | b' ' | b'\t' | b'\n' | b'\r' if self.depth == 0 => {
+                        return (at, true);
+                    }
                     b'}' | b']' => {
                         self.depth -= 1;
                         if self.depth == 0 {
                             return (at + 1, true);
                         }
                     }
-                    b',' | b' ' | b'\t' | b'\n' | b'\r' if self.depth == 0 => return (at, true),
                     _ => {}
                 }
             }
@@ -182,7 +183,7 @@ impl Json {
         match (self.state, byte) {
             (State::Value, _) => return self.value(byte),
             (State::End, _) if self.paths.data.is_empty() => return self.value(byte),
-            (State::Row, b']') => {
+            (State::Row | State::Between, b']') => {
                 self.in_list = false;
                 self.state = self.behind();
             }
@@ -192,10 +193,6 @@ impl Json {
                 return Ok(0);
             }
             (State::Between, b',') => self.state = State::Row,
-            (State::Between, b']') => {
-                self.in_list = false;
-                self.state = self.behind();
-            }
             (State::Between, _) => return Err(self.unexpected(byte, "`,` or `]`")),
             (State::Key, b'"') => {
                 self.buffer.clear();

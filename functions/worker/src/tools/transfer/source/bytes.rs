@@ -62,12 +62,11 @@ impl BytesSource {
 impl Source for BytesSource {
     async fn next(&mut self, rows_max: usize) -> Result<Vec<Row>, ToolError> {
         while !self.is_over && !self.ready.is_full(rows_max) {
-            let fed = match self.piece().await? {
-                Some(bytes) => self.decoder.feed(&bytes, &mut self.ready),
-                None => {
-                    self.is_over = true;
-                    self.decoder.end(&mut self.ready)
-                }
+            let fed = if let Some(bytes) = self.piece().await? {
+                self.decoder.feed(&bytes, &mut self.ready)
+            } else {
+                self.is_over = true;
+                self.decoder.end(&mut self.ready)
             };
             fed.map_err(|error| self.explained(&error))?;
         }

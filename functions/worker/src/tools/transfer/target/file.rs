@@ -82,7 +82,7 @@ pub(super) fn overwrites(side: &Side) -> Result<(), ToolError> {
 
 /// A file with another name in the same folder; it is gone if nobody keeps it.
 pub(in super::super) fn beside(path: &Path) -> Result<NamedTempFile, ToolError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let made = tempfile::Builder::new().prefix(".transfer-").suffix(".part").tempfile_in(folder);
     made.map_err(|error| failed("written", path, &error))
 }

@@ -16,7 +16,8 @@ fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let rows: Vec<_> =
         (0..2_500).map(|n| json!({"id": n, "s": format!("row, \"{n}\""), "n": null})).collect();
-    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let lines =
+        rows.iter().fold(String::new(), |lines, row| lines + row.to_string().as_str() + "\n");
     std::fs::write(folder.path().join("in.jsonl"), lines).unwrap();
     folder
 }

@@ -111,9 +111,10 @@ async fn pages_are_followed_and_credentials_stay_at_home() {
 #[tokio::test]
 async fn a_link_header_names_the_next_page() {
     let source = Server::start(|request| {
-        let (link, rows) = match request.starts_with("GET /?page=2 ") {
-            true => ("</>; rel=\"first\"", json!([{"a": 2}])),
-            false => ("</a,b>; rel=\"prev\", </?page=2>; rel=\"next\"", json!([{"a": 1}])),
+        let (link, rows) = if request.starts_with("GET /?page=2 ") {
+            ("</>; rel=\"first\"", json!([{"a": 2}]))
+        } else {
+            ("</a,b>; rel=\"prev\", </?page=2>; rel=\"next\"", json!([{"a": 1}]))
         };
         answer(&format!("Link: {link}\r\nContent-Type: application/json\r\n"), rows.to_string())
     })

@@ -138,7 +138,7 @@ pub(super) fn call(config: Map<String, Value>, progress: Progress) -> Call<'stat
         args: Map::new(),
         context: None,
         idempotency_key: "c1",
-        deadline: Instant::now() + Duration::from_secs(60),
+        deadline: Instant::now() + Duration::from_mins(1),
         attempt: 1,
         execution_id: "1",
         step: "move",
