@@ -10,7 +10,7 @@
 //! * [`driver`]: load, decide, commit, send. The only async code.
 //! * [`project`]: stored facts become the event list that people read.
 //! * [`ports`]: what the core needs from the world.
-//! * [`limits`]: every bound, with its reason.
+//! * [`limits`]: every bound, with its reason. [`mod@time`]: milliseconds as people read them.
 //!
 //! # Invariants
 //!
@@ -37,3 +37,4 @@ pub mod project;
 
 pub mod limits;
 pub mod ports;
+pub mod time;

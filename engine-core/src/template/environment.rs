@@ -361,7 +361,9 @@ fn function_generate_uuid(evaluation: &Arc<Evaluation>, _args: &[Value]) -> Resu
 }
 
 fn only_in_tools(name: &str) -> Error {
-    failed(format!("`{name}()` gives another value each time: use it in a tool's configuration"))
+    failed(format!(
+        "`{name}()` gives another value each time: use it in `workload` or in a tool's configuration"
+    ))
 }
 
 fn function_range(_evaluation: &Arc<Evaluation>, args: &[Value]) -> Result<Value, Error> {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Trouble, Turn};
 use crate::payload::Payload;
 use crate::template::{Coerce, Context, render};
+use crate::time::iso;
 
 /// Keys of a payload that are not inputs themselves.
 const CONTAINERS: [&str; 2] = ["workload", "vars"];
@@ -74,6 +75,8 @@ impl Turn<'_> {
         let mut context = Context::new(self.loaded.clone());
         let id = self.moment.key.execution_id().to_string();
         let workload = Value::Object(merged.clone());
+        // Rendered once and recorded: the time of the start is an input like any other.
+        context.set_functions(&iso(self.moment.at_ms), &id);
         context.set_value("execution_id", &json!(id));
         context.set_value("job", &json!({"uuid": id, "execution_id": id, "id": id}));
         context.set_value("payload", &Value::Object(payload.clone()));

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! * `host`: what the API needs of the process that it runs in. `guard`: who may ask, how much, how long.
-//! * `request`, `answer`, `problem`, `time`: what all routes share.
+//! * `request`, `answer`, `problem`: what all routes share.
 //! * `catalog`, `credentials`, `start`, `executions`, `events`, `callbacks`, `results`: the routes.
 
 mod host;
@@ -12,7 +12,6 @@ mod answer;
 mod guard;
 mod problem;
 mod request;
-mod time;
 
 mod callbacks;
 mod catalog;

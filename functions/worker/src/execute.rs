@@ -211,6 +211,8 @@ struct Job<'a> {
     needs_item: bool,
     /// Whether its texts use the fields of its own `auth`.
     needs_auth: bool,
+    /// When the call at hand began: what `now()` says in its templates.
+    started_ms: i64,
 }
 
 impl<'a> Job<'a> {
@@ -249,6 +251,7 @@ impl<'a> Job<'a> {
         Ok(Self {
             needs_item: !is_static || task.kind == PYTHON,
             needs_auth: mentioned.auth,
+            started_ms: 0,
             execution_id,
             bench,
             command,
@@ -268,7 +271,8 @@ impl<'a> Job<'a> {
         let fail_fast = self.command.frame.as_ref().is_some_and(|frame| frame.fail_fast);
         for index in indexes(self.command.frame.as_ref()) {
             let started_ms = self.bench.clock.now_ms();
-            let ended = self.call(index, started_ms).await;
+            self.started_ms = started_ms;
+            let ended = self.call(index).await;
             let elapsed_ms = self.bench.clock.now_ms().saturating_sub(started_ms);
             let span = Span { started_ms, duration_ms: u64::try_from(elapsed_ms).unwrap_or(0) };
             let place = Place {
@@ -289,7 +293,7 @@ impl<'a> Job<'a> {
     }
 
     /// One call, from its item to its result.
-    async fn call(&mut self, index: Option<u64>, started_ms: i64) -> Result<Success, ToolError> {
+    async fn call(&mut self, index: Option<u64>) -> Result<Success, ToolError> {
         let allowed = allowed(self.command);
         let deadline = Instant::now() + allowed;
         let rendered = timeout_at(deadline, self.render(index)).await;
@@ -318,7 +322,7 @@ impl<'a> Job<'a> {
             events: self.events,
             command: self.command,
             index,
-            started_ms,
+            started_ms: self.started_ms,
             worker: &self.bench.name,
             redactor: &self.redactor,
         };
@@ -377,6 +381,8 @@ impl<'a> Job<'a> {
             readers: &self.bench.readers,
             names: &self.names,
             execution_id: &self.execution_id,
+            command_id: self.command.id.as_str(),
+            now_ms: self.started_ms,
             private,
         }
     }

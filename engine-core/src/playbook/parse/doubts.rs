@@ -1,6 +1,6 @@
 //! What can be read, and cannot be meant: guards that never hold, rules that are never reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::{Entry, Node};
 use super::reader::{Reader, listed, nearest};
@@ -9,6 +9,7 @@ use crate::playbook::diagnostic::Span;
 use crate::playbook::names::of_step;
 use crate::playbook::retries::expression;
 use crate::playbook::{Action, CaseMode, Position, Rule, When, WorkbookTask};
+use crate::template::check;
 
 /// The events that rules and arcs are asked about, with their other names.
 pub(super) const EVENTS: [&str; 7] =
@@ -132,6 +133,38 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+impl Reader<'_> {
+    /// Refuses secrets in the workload: it is rendered once, at the start, into the log.
+    pub(super) fn refuse_secret_inputs(&mut self, root: &Node, is_variable: impl Fn(&str) -> bool) {
+        let Some(workload) = root.get("workload") else { return };
+        for entry in workload.value.entries() {
+            let mut names = BTreeSet::new();
+            names_in(&entry.value, &mut names);
+            let found = SECRETS.into_iter().find(|name| names.contains(*name));
+            let Some(secret) = found.filter(|name| !is_variable(name)) else { continue };
+            let message = format!(
+                "`workload.{}` uses `{secret}`, and inputs are written to the log when a run starts",
+                entry.key
+            );
+            let advice = format!(
+                "write `{{{{ {secret}. ... }}}}` in the tool that needs it, in the place of \
+                 `{{{{ workload.{} }}}}`",
+                entry.key
+            );
+            self.error("exposed-secret", entry.span, message, advice);
+        }
+    }
+}
+
+/// The top-level names that the templates in a value use.
+fn names_in(node: &Node, names: &mut BTreeSet<String>) {
+    if let Some(text) = node.text() {
+        names.extend(check(text).unwrap_or_default());
+    }
+    node.items().into_iter().flatten().for_each(|item| names_in(item, names));
+    node.entries().iter().for_each(|entry| names_in(&entry.value, names));
 }
 
 /// The span of one place.

@@ -105,6 +105,7 @@ impl Reader<'_> {
             }
         }
         self.refuse_secrets(&drafts, &workbook, |name| workload.contains_key(name));
+        self.refuse_secret_inputs(root, |name| workload.contains_key(name));
         let (name, path) = name?;
         Some(Playbook {
             reference: PlaybookRef { path, hash: String::new() },

@@ -151,6 +151,7 @@ fn a_wrong_part_of_the_root_is_refused() {
         ("workbook: [{name: a, tool: {kind: noop}}, {name: a, tool: {kind: noop}}]\n",
          "4:50 duplicate-task", "`a`", "rename"),
         ("keychain: [{kind: bearer}]\n", "4:12 missing-key", "`name`", ""),
+        ("workload: {u: \"{{ secret.URL }}\"}\n", "4:12 exposed-secret", "`workload.u` uses `secret`", "in the tool that needs it"),
         ("keychain: [{name: k}]\n", "4:12 missing-key", "`kind`", "`bearer`"),
         ("keychain: [{name: k, kind: barer}]\n", "4:28 wrong-value", "`barer`", "`bearer`"),
         ("keychain: [{name: k, kind: bearer}]\n", "4:12 missing-key", "`token`", "token: ..."),

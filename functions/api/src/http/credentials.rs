@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 use super::request::{Asked, Object, text};
-use super::time::iso;
 use super::{Api, answer};
+use engine_core::time::iso;
 
 /// Bytes of all that is kept openly with a credential.
 const NOTE_BYTES_MAX: usize = 16 << 10;

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::executions::find;
 use super::problem::Problem;
 use super::request::{Asked, Id};
-use super::time::iso;
 use super::{Api, answer};
 use crate::timeline::{Timeline, for_each_event};
+use engine_core::time::iso;
 
 /// Smallest and largest page, as `NoETL` has them.
 const PAGE_SIZE: (usize, usize) = (10, 500);

@@ -17,9 +17,9 @@ use super::catalog::catalog_id;
 use super::events::{Paging, page};
 use super::problem::Problem;
 use super::request::{Asked, Id, Object, execution_id, text};
-use super::time::iso;
 use super::{Api, Registered, answer};
 use crate::view::{Execution, LoopCount, error, write_view};
+use engine_core::time::iso;
 
 /// Iterations of a loop whose aggregate is shown as the result of an execution; `steps` shows them all.
 const RESULTS_SHOWN: u64 = 100;

@@ -466,3 +466,18 @@ async fn a_workbook_task_runs_in_the_place_of_the_step() {
         (&json!({"a": 1, "b": 2, "c": 3}), &json!({"n": 1}))
     );
 }
+
+#[tokio::test]
+async fn now_is_the_start_of_the_call_and_ids_are_the_same_for_every_attempt() {
+    let config = json!({"at": "{{ now() }}", "id": "{{ generate_uuid() }}"});
+    let mut seen = Vec::new();
+    for attempt in [1, 2] {
+        let world = world(step("work", "puppet", config.clone()));
+        let command = Command { attempt, ..command("work") };
+        let outcome = only(execute(&bench(&world), &command).await);
+        let config = outcome.result.inline().unwrap()["config"].clone();
+        assert_eq!(config["at"], "1970-01-01T00:00:00.001Z");
+        seen.push(config["id"].clone());
+    }
+    assert_eq!(seen[0], seen[1]);
+}

@@ -149,8 +149,14 @@ mod evaluated {
         let iterator = Iterator { name: "item".to_owned(), is_chunked: false, is_numbered: false };
         let iteration = iteration(&iterator, 1, 3, &json!({"k": "v{{ 7*7 }}"}));
         let private = [("secret".to_owned(), json!({"KEY": "s3cret"}))];
-        let renderer =
-            Renderer { readers: &readers, names: &names, execution_id: "7", private: &private };
+        let renderer = Renderer {
+            readers: &readers,
+            names: &names,
+            execution_id: "7",
+            command_id: "7.1",
+            now_ms: 0,
+            private: &private,
+        };
         let (Value::Object(args), Value::Object(config)) = (args, config) else { panic!("maps") };
         let args = renderer.args(&[Layer::Written(args), Layer::Transition], &iteration).await?;
         let config = renderer.config(&config, &args, &iteration).await?;

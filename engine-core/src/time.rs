@@ -5,7 +5,8 @@ const DAY_MS: i64 = 86_400_000;
 /// `2026-02-01T08:30:00.123Z`.
 ///
 /// Source: H. Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`, 2013.
-pub(super) fn iso(at_ms: i64) -> String {
+#[must_use]
+pub fn iso(at_ms: i64) -> String {
     let (days, ms) = (at_ms.div_euclid(DAY_MS), at_ms.rem_euclid(DAY_MS));
     // Days since 1 March of the year 0; an era has 400 years.
     let shifted = days + 719_468;
