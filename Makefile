@@ -24,7 +24,6 @@ test: setup lint release duckdb ## Installs what the tests need, then runs every
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
 		NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/worker-duckdb \
 		$(SERVICES) cargo test --workspace --no-fail-fast
-	DUCKDB_LIB_DIR=$(TOOLS)/duckdb cargo test --release --quiet -p worker --features duckdb --bin worker-duckdb
 
 setup: $(TOOLS)/venv/pyyaml-$(PYYAML) $(TOOLS)/nats-server-$(NATS) $(TOOLS)/ministack/version-$(MINISTACK) postgres ## Installs what the tests need (idempotent, pinned)
 	@echo "setup: ready ($(TOOLS))"
