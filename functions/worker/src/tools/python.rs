@@ -3,6 +3,8 @@
 mod interpreter;
 mod pool;
 pub(super) mod processes;
+#[cfg(test)]
+mod security_tests;
 mod source;
 #[cfg(test)]
 mod tests;

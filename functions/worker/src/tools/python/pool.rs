@@ -1,10 +1,10 @@
 //! Warm interpreters, as many as calls run at once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use engine_core::limits::{PYTHON_MEMORY_BYTES, PYTHON_PROCESSES_MAX};
-use tempfile::TempDir;
+use nix::sys::prctl::set_dumpable;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -16,7 +16,6 @@ pub struct PythonPool {
     settings: Settings,
     free: Semaphore,
     idle: Mutex<Vec<Interpreter>>,
-    home: OnceLock<TempDir>,
     /// The interpreter behind a script that `python` names.
     direct: OnceLock<PathBuf>,
 }
@@ -33,7 +32,6 @@ impl PythonPool {
             },
             free: Semaphore::new(size.clamp(1, Semaphore::MAX_PERMITS)),
             idle: Mutex::new(Vec::new()),
-            home: OnceLock::new(),
             direct: OnceLock::new(),
         }
     }
@@ -84,24 +82,14 @@ impl PythonPool {
     }
 
     async fn start(&self, deadline: Instant) -> Result<Interpreter, Loss> {
-        let home = self.home().map_err(|error| Loss::Start {
-            python: self.python.display().to_string(),
-            why: format!("no temporary folder: {error}"),
-        })?;
+        // Code that runs as the same user must not read the worker's memory and environment.
+        if let Err(error) = set_dumpable(false) {
+            tracing::warn!(%error, "the worker stays readable for the code that it runs");
+        }
         let python = self.direct.get().unwrap_or(&self.python);
-        let interpreter = Interpreter::start(python, home, &self.settings, deadline).await?;
+        let interpreter = Interpreter::start(python, &self.settings, deadline).await?;
         let Some(executable) = interpreter.behind() else { return Ok(interpreter) };
         let executable = self.direct.get_or_init(|| executable.to_path_buf());
-        Interpreter::start(executable, home, &self.settings, deadline).await
-    }
-
-    /// An empty home folder that goes with the pool.
-    fn home(&self) -> std::io::Result<&Path> {
-        if self.home.get().is_none() {
-            let made = TempDir::with_prefix("noetl-python-")?;
-            // Another call may have been quicker; its folder is as good, and this one goes at once.
-            drop(self.home.set(made));
-        }
-        Ok(self.home.get().map_or_else(|| Path::new("/"), TempDir::path))
+        Interpreter::start(executable, &self.settings, deadline).await
     }
 }

@@ -27,13 +27,33 @@ def limits(config):
             pass
 
 
-def adopt():
-    """Makes orphans of the code's processes our children, so that they can be found."""
+# What the code may keep of root's powers, as bits: those over files, users and its own processes.
+KEPT = sum(1 << bit for bit in (0, 1, 3, 4, 5, 6, 7, 10))
+
+
+def confine():
+    """Adopts orphans, and gives up the powers that reach into other processes and the system.
+
+    The kernel shows memory and environment of a process only to those who have all powers that it has.
+    """
     try:
         import ctypes
 
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+        libc = ctypes.CDLL(None)
+        # Orphans of the code's processes become our children, so that they can be found.
+        libc.prctl(36, 1, 0, 0, 0)
+        # No program that is started has more powers than this one.
+        libc.prctl(38, 1, 0, 0, 0)
+        for bit in range(64):
+            if not KEPT >> bit & 1:
+                libc.prctl(24, bit, 0, 0, 0)
+        head, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        if libc.capget(head, sets) == 0:
+            for place in range(6):
+                sets[place] &= KEPT & 0xFFFFFFFF if place < 3 else 0
+            libc.capset(head, sets)
     except (ImportError, OSError, AttributeError):
+        # A system without them.
         pass
 
 
@@ -195,8 +215,8 @@ def serve():
     fresh_streams(wire)
     config = wire.request()
     sys.path.extend(path for path in config["paths"] if path not in sys.path)
-    adopt()
     limits(config)
+    confine()
     me, surroundings = os.getpid(), Surroundings()
     hello = {"marker": wire.marker.hex(), "pid": me, "executable": sys.executable or ""}
     wire.send(json.dumps(hello).encode())

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-fn tool() -> Python {
+pub(super) fn tool() -> Python {
     Python::new(PythonPool::new("python3", 1))
 }
 
@@ -18,7 +18,7 @@ async fn call(
     call_for(tool, config, args, Duration::from_mins(1)).await
 }
 
-async fn call_for(
+pub(super) async fn call_for(
     tool: &Python,
     config: Value,
     args: Value,
@@ -41,14 +41,14 @@ async fn call_for(
     tool.call(&call).await.map_err(ToolError::into_failure)
 }
 
-async fn run(tool: &Python, code: &str, args: Value) -> Value {
+pub(super) async fn run(tool: &Python, code: &str, args: Value) -> Value {
     match call(tool, json!({"code": code}), args).await {
         Ok(success) => success.result,
         Err((failure, _)) => panic!("{code}: {failure:?}"),
     }
 }
 
-async fn fail(tool: &Python, code: &str) -> (ToolFailure, Success) {
+pub(super) async fn fail(tool: &Python, code: &str) -> (ToolFailure, Success) {
     match call(tool, json!({"code": code}), json!({})).await {
         Ok(success) => panic!("{code}: {success:?}"),
         Err(failed) => failed,
@@ -56,7 +56,7 @@ async fn fail(tool: &Python, code: &str) -> (ToolFailure, Success) {
 }
 
 /// After whatever happened, the next call works.
-async fn works(tool: &Python) {
+pub(super) async fn works(tool: &Python) {
     assert_eq!(run(tool, "result = 6 * 7", json!({})).await, json!(42));
 }
 
@@ -374,12 +374,10 @@ async fn code_sees_nothing_of_the_worker() {
         let name = name.as_str().unwrap();
         assert!(known.contains(&name), "{name} is visible");
     }
-    let fixture = "import tempfile\nresult = tempfile.gettempdir()";
-    let temp = std::env::temp_dir();
-    assert_eq!(
-        run(&tool, fixture, json!({})).await,
-        json!(temp.to_str().unwrap().trim_end_matches('/'))
-    );
+    let places = "import tempfile\nresult = [tempfile.gettempdir(), os.environ['HOME']]";
+    let places = run(&tool, places, json!({})).await;
+    assert!(places[0].as_str().unwrap().contains("noetl-python-"), "{places}");
+    assert_eq!(places[0], places[1], "its home and its temporary folder go with the interpreter");
 }
 
 #[tokio::test]
