@@ -259,8 +259,9 @@ pub const SQLITE_CHUNKS_AHEAD: usize = 2;
 pub const AWS_ATTEMPTS_MAX: u32 = 4;
 /// Milliseconds before the second try; doubled before each further one.
 pub const AWS_BACKOFF_MS: u64 = 100;
-/// Bytes of one answer of AWS: a Lambda function returns 6 MB at most, a secret has 64 KB.
-pub const AWS_RESPONSE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one answer of AWS: ten messages of SQS have 1 MiB each, and twice that as JSON; a Lambda function
+/// returns 6 MB, a secret has 64 KB.
+pub const AWS_RESPONSE_BYTES_MAX: usize = 24 << 20;
 /// Milliseconds to read one secret when no call gives a deadline.
 pub const AWS_SECRET_MS: u64 = 10_000;
 
