@@ -349,7 +349,7 @@ pub const FILE_BYTES_MAX: usize = 256 << 20;
 
 /// Queues that one local event source mapping polls: those of a whole stack, dead letters too.
 pub const ESM_MAPPINGS_MAX: usize = 64;
-/// Schedules of one local event source mapping: a stack has one.
+/// Schedules, and fronts for HTTP, of one local event source mapping: a stack has one of each.
 pub const ESM_TRIGGERS_MAX: usize = 16;
 /// Messages of one batch: what SQS gives out at once, and what Lambda allows for a FIFO queue.
 pub const ESM_BATCH_MAX: usize = 10;
@@ -377,3 +377,7 @@ pub const ESM_GRACE_MS: u64 = 1_500;
 pub const ESM_EVERY_MS_MIN: u64 = 100;
 /// Milliseconds between two calls of a schedule, at most: a day.
 pub const ESM_EVERY_MS_MAX: u64 = 86_400_000;
+/// Requests that one HTTP front has with its function at once; more are asked to come again.
+pub const ESM_HTTP_REQUESTS_MAX: usize = 64;
+/// Milliseconds of one request at an HTTP front: what an HTTP API of AWS waits for a function.
+pub const ESM_HTTP_MS: u64 = 30_000;

@@ -153,9 +153,10 @@ mod tests {
             ("serve --host example.com",                              false),
             ("serve --port 65536",                                    false),
             ("esm --map http://h/0/q.fifo=event-handler:10:4 --map http://h/0/c=w --json", true),
-            ("esm --every 60s:sweeper --functions http://h:9000", true),
+            ("esm --every 60s:sweeper --http 8083:api --functions http://h:9000", true),
             ("esm --map q=f",                                         false),
             ("esm --every sweeper",                                   false),
+            ("esm --http api",                                        false),
             ("",                                                      false),
         ];
         for (line, expect) in cases {

@@ -5,7 +5,7 @@
 //! * `wanted`: what is mapped to what. `poll`: one queue and its function; `queue` is SQS, `functions`
 //!   whoever invokes.
 //! * `message`: messages become Lambda's events. `verdict`: a function's answer becomes what is deleted.
-//! * `schedule`: a function that is called again and again.
+//! * `schedule`: a function that is called again and again. `front`: HTTP requests.
 //! * `signals`: stop, and that it cannot go on. `report`: what is told.
 //!
 //! # Invariants
@@ -15,6 +15,7 @@
 //! * A function that raised an error is not asked again for the same delivery.
 //! * What is out of SQS is with a function: no message waits here while others could take it.
 
+mod front;
 mod functions;
 mod message;
 mod poll;
@@ -27,9 +28,12 @@ mod tests;
 mod verdict;
 mod wanted;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use worker::aws::Aws;
@@ -39,19 +43,23 @@ use self::poll::Poller;
 use self::queue::Queue;
 pub(crate) use self::report::{Terminal, Watch};
 use self::signals::Switchboard;
-pub(crate) use self::wanted::{Mapping, Schedule};
+pub(crate) use self::wanted::{Front, Mapping, Schedule};
+use crate::ending::invalid;
 
 /// Everything that is to trigger functions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) mappings: Vec<Mapping>,
     pub(crate) schedules: Vec<Schedule>,
+    pub(crate) fronts: Vec<Front>,
 }
 
 /// An event source mapping that runs.
 pub(crate) struct Running {
     switchboard: Switchboard,
     parts: JoinSet<()>,
+    /// Where HTTP requests are taken, and for which function.
+    pub(crate) fronts: Vec<(SocketAddr, String)>,
 }
 
 impl Running {
@@ -60,7 +68,7 @@ impl Running {
     /// `functions_url` is what errors name; `aws` knows the way.
     ///
     /// # Errors
-    /// Invalid input: a queue or a function that is not there, nobody to ask.
+    /// Invalid input: a queue or a function that is not there, nobody to ask, a port that is taken.
     pub(crate) async fn start(
         aws: &Aws,
         functions_url: &str,
@@ -70,14 +78,17 @@ impl Running {
         let functions = Functions::new(aws.clone());
         functions.check(&wanted.functions(), functions_url).await?;
         let (switchboard, signals) = Switchboard::new();
-        let mut pollers = Vec::new();
+        let (mut pollers, mut listeners) = (Vec::new(), Vec::new());
         for mapping in wanted.mappings {
             let queue = Queue::open(aws, &mapping.queue_url).await?;
             let (functions, watch) = (functions.clone(), watch.clone());
             pollers.push(Arc::new(Poller { mapping, queue, functions, watch }));
         }
+        for front in wanted.fronts {
+            listeners.push((listen(front.port).await?, front.function));
+        }
         // Nothing began before all of it could.
-        let mut parts = JoinSet::new();
+        let (mut parts, mut fronts) = (JoinSet::new(), Vec::new());
         for poller in pollers {
             parts.spawn(poller.run(signals.clone()));
         }
@@ -85,7 +96,12 @@ impl Running {
             let watch = watch.clone();
             parts.spawn(schedule::run(schedule, functions.clone(), watch, signals.clone()));
         }
-        Ok(Self { switchboard, parts })
+        for (listener, function) in listeners {
+            fronts.push((listener.local_addr()?, function.clone()));
+            let (functions, watch) = (functions.clone(), watch.clone());
+            parts.spawn(front::run(listener, function, functions, watch, signals.clone()));
+        }
+        Ok(Self { switchboard, parts, fronts })
     }
 
     /// Returns when it cannot go on, and why.
@@ -106,6 +122,16 @@ impl Wanted {
     fn functions(&self) -> Vec<&str> {
         let mappings = self.mappings.iter().map(|mapping| &mapping.function);
         let schedules = self.schedules.iter().map(|schedule| &schedule.function);
-        mappings.chain(schedules).map(String::as_str).collect()
+        let fronts = self.fronts.iter().map(|front| &front.function);
+        mappings.chain(schedules).chain(fronts).map(String::as_str).collect()
     }
+}
+
+/// Listens on this machine only: nobody is asked for a password.
+async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = TcpListener::bind(wanted).await.with_context(|| {
+        format!("`{wanted}` cannot be listened on; choose another port with `--http`")
+    });
+    listener.map_err(invalid)
 }

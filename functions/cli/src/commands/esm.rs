@@ -13,14 +13,14 @@ use worker::tools::http::HttpPolicy;
 
 use super::{stdout, write_json};
 use crate::ending::{Ending, invalid};
-use crate::esm::{Mapping, Running, Schedule, Terminal, Wanted, Watch};
+use crate::esm::{Front, Mapping, Running, Schedule, Terminal, Wanted, Watch};
 use crate::local::{Interrupts, runtime};
 use crate::render::note;
 
 /// The variable by which every client of AWS finds Lambda.
 const LAMBDA_ENDPOINT: &str = "AWS_ENDPOINT_URL_LAMBDA";
 
-/// Triggers functions on this machine as AWS does: from queues, by time
+/// Triggers functions on this machine as AWS does: from queues, by time, by HTTP
 ///
 /// For functions that `cargo lambda watch` runs, which has no triggers of its own. A batch is deleted when
 /// its function has done it; messages in `batchItemFailures`, or of a call that failed or did not end within
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// A function that is called again and again, such as `60s:sweeper`
     #[arg(long = "every", value_name = "DURATION:FUNCTION")]
     schedules: Vec<Schedule>,
+    /// A port of this machine whose requests go to a function, such as `8083:api`; 0 lets the system choose
+    #[arg(long = "http", value_name = "PORT:FUNCTION")]
+    fronts: Vec<Front>,
     /// Where functions are invoked
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9000")]
     functions: String,
@@ -59,7 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Ending> {
             started = Running::start(&aws, &args.functions, wanted, &watch) => started?,
             () = interrupts.next() => return Ok(Ending::Completed),
         };
-        tell(args, counts)?;
+        tell(args, counts, &running)?;
         tokio::select! {
             error = running.broken() => return Err(error),
             () = interrupts.next() => {}
@@ -79,14 +82,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Ending> {
 
 /// What is asked for, if it is anything and not too much.
 fn wanted(args: &Args) -> anyhow::Result<Wanted> {
-    let Args { mappings, schedules, .. } = args;
-    if mappings.is_empty() && schedules.is_empty() {
-        let usage = "nothing is to be triggered; name queues with `--map`, or times with `--every`";
+    let Args { mappings, schedules, fronts, .. } = args;
+    if mappings.is_empty() && schedules.is_empty() && fronts.is_empty() {
+        let usage = "nothing is to be triggered; name queues with `--map`, times with `--every`, or ports \
+                     with `--http`";
         return Err(invalid(anyhow!(usage)));
     }
     let counts = [
         ("--map", mappings.len(), ESM_MAPPINGS_MAX),
         ("--every", schedules.len(), ESM_TRIGGERS_MAX),
+        ("--http", fronts.len(), ESM_TRIGGERS_MAX),
     ];
     for (option, count, most) in counts {
         if count > most {
@@ -95,25 +100,32 @@ fn wanted(args: &Args) -> anyhow::Result<Wanted> {
             return Err(invalid(anyhow!(message)));
         }
     }
-    Ok(Wanted { mappings: mappings.clone(), schedules: schedules.clone() })
+    Ok(Wanted { mappings: mappings.clone(), schedules: schedules.clone(), fronts: fronts.clone() })
 }
 
 /// Says in one line that it runs.
-fn tell(args: &Args, counts: (usize, usize)) -> anyhow::Result<()> {
+fn tell(args: &Args, counts: (usize, usize), running: &Running) -> anyhow::Result<()> {
     let (queues, schedules) = counts;
     let mut out = stdout();
     if args.json {
+        let http = running.fronts.iter().map(
+            |(address, function)| json!({"url": format!("http://{address}"), "function": function}),
+        );
         let line = json!({
             "event": "started",
             "queues": queues,
             "schedules": schedules,
+            "http": http.collect::<Vec<_>>(),
             "functions": args.functions,
         });
         write_json(&mut out, &line)?;
     } else {
+        let fronts = running.fronts.iter();
+        let fronts = fronts.map(|(address, function)| format!(", http://{address} -> {function}"));
+        let fronts: String = fronts.collect();
         writeln!(
             out,
-            "esm: {queues} queues, {schedules} schedules; functions at {}",
+            "esm: {queues} queues, {schedules} schedules{fronts}; functions at {}",
             args.functions
         )?;
     }
@@ -132,6 +144,7 @@ mod tests {
         let args = |count: usize| Args {
             mappings: (0..count).map(|_| mapping()).collect(),
             schedules: Vec::new(),
+            fronts: Vec::new(),
             functions: String::new(),
             json: false,
         };

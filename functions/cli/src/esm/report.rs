@@ -25,6 +25,8 @@ pub(crate) enum Happening {
     Reachable { queue: String },
     /// A schedule called its function.
     Scheduled { function: String, problem: Option<String> },
+    /// A request was with its function.
+    Request { function: String, method: String, path: String, status: u16, problem: Option<String> },
 }
 
 impl Happening {
@@ -45,6 +47,9 @@ impl Happening {
             }
             Self::Reachable { queue } => Some(format!("`{queue}` can be read again")),
             Self::Scheduled { problem, .. } => problem.clone(),
+            Self::Request { method, path, status, problem, .. } => {
+                problem.as_ref().map(|problem| format!("{method} {path}: {status}: {problem}"))
+            }
         }
     }
 }

@@ -25,6 +25,13 @@ pub(crate) struct Schedule {
     pub(crate) function: String,
 }
 
+/// A port whose HTTP requests go to a function: `PORT:FUNCTION`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Front {
+    pub(crate) port: u16,
+    pub(crate) function: String,
+}
+
 impl FromStr for Mapping {
     type Err = String;
 
@@ -78,6 +85,17 @@ impl FromStr for Schedule {
             ));
         }
         Ok(Self { every: Duration::from_millis(ms), function: function(name)? })
+    }
+}
+
+impl FromStr for Front {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || format!("`{text}` is no PORT:FUNCTION, such as `8083:api`");
+        let (port, name) = text.split_once(':').ok_or_else(expected)?;
+        let port = port.parse().map_err(|_no_port| expected())?;
+        Ok(Self { port, function: function(name)? })
     }
 }
 
@@ -159,5 +177,15 @@ mod tests {
                 (ended, _) => panic!("{text}: {ended:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_front_has_a_port_and_a_function() {
+        let front = Front { port: 8083, function: "api".to_owned() };
+        assert_eq!("8083:api".parse(), Ok(front));
+        for text in ["8083", "api", "65536:api", ":api"] {
+            assert!(text.parse::<Front>().unwrap_err().contains("is no PORT:FUNCTION"), "{text}");
+        }
+        assert!("0:a b".parse::<Front>().unwrap_err().contains("is no function"));
     }
 }
