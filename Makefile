@@ -15,7 +15,7 @@ CARGO_DENY := 0.20.2
 # Servers that tests talk to; each is started for the time of a command.
 SERVICES := tests/services/with $(TOOLS)
 
-.PHONY: help test lint check setup postgres duckdb release bench sim fmt
+.PHONY: help test lint check setup postgres duckdb release dev bench sim fmt
 
 help: ## Lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -81,6 +81,9 @@ $(TOOLS)/bin/cargo-deny:
 
 release: ## Builds the optimised binary
 	cargo build --release --quiet
+
+dev: setup release ## Runs the functions, an emulator of AWS and what triggers them, until Ctrl-C
+	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda infra/local/dev $(TOOLS)
 
 bench: setup release duckdb ## Measures chains and loops on the durable store; prints a table
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/worker-duckdb \
