@@ -19,7 +19,7 @@ ZIG := 0.17.0
 # Servers that tests talk to; each is started for the time of a command.
 SERVICES := tests/services/with $(TOOLS)
 
-.PHONY: help test lint check setup postgres duckdb release bench sim infra package fmt
+.PHONY: help test lint check setup postgres duckdb release dev bench sim infra package fmt
 
 help: ## Lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -85,6 +85,9 @@ $(TOOLS)/bin/cargo-deny:
 
 release: ## Builds the optimised binary
 	cargo build --release --quiet
+
+dev: setup release $(TOOLS)/cargo-lambda/version-$(CARGO_LAMBDA)-$(ZIG) ## Runs the functions, an emulator of AWS and what triggers them, until Ctrl-C
+	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda infra/local/dev $(TOOLS)
 
 bench: setup release duckdb ## Measures chains and loops on the durable store; prints a table
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/worker-duckdb \

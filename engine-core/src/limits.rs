@@ -259,8 +259,9 @@ pub const SQLITE_CHUNKS_AHEAD: usize = 2;
 pub const AWS_ATTEMPTS_MAX: u32 = 4;
 /// Milliseconds before the second try; doubled before each further one.
 pub const AWS_BACKOFF_MS: u64 = 100;
-/// Bytes of one answer of AWS: a Lambda function returns 6 MB at most, a secret has 64 KB.
-pub const AWS_RESPONSE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one answer of AWS: ten messages of SQS have 1 MiB each, and twice that as JSON; a Lambda function
+/// returns 6 MB, a secret has 64 KB.
+pub const AWS_RESPONSE_BYTES_MAX: usize = 24 << 20;
 /// Milliseconds to read one secret when no call gives a deadline.
 pub const AWS_SECRET_MS: u64 = 10_000;
 
@@ -345,3 +346,38 @@ pub const SHELL_VARIABLE_BYTES_MAX: usize = 128 << 10;
 
 /// Bytes that one `file` sink writes at once: they are in memory until they are written.
 pub const FILE_BYTES_MAX: usize = 256 << 20;
+
+/// Queues that one local event source mapping polls: those of a whole stack, dead letters too.
+pub const ESM_MAPPINGS_MAX: usize = 64;
+/// Schedules, and fronts for HTTP, of one local event source mapping: a stack has one of each.
+pub const ESM_TRIGGERS_MAX: usize = 16;
+/// Messages of one batch: what SQS gives out at once, and what Lambda allows for a FIFO queue.
+pub const ESM_BATCH_MAX: usize = 10;
+/// Batches of one queue that are with their function at once when nothing names a number: Lambda begins with
+/// five.
+pub const ESM_CONCURRENCY_DEFAULT: usize = 5;
+/// Batches of one queue that are with their function at once: each is a process on this machine.
+pub const ESM_CONCURRENCY_MAX: usize = 64;
+/// Seconds that one look at an empty queue waits for a message: the most that SQS allows.
+pub const ESM_POLL_S: u64 = 20;
+/// Milliseconds after which a look at a queue that is not answered is given up: beyond its own wait.
+pub const ESM_POLL_MARGIN_MS: u64 = 10_000;
+/// Milliseconds of any other request to SQS of the local event source mapping.
+pub const ESM_REQUEST_MS: u64 = 10_000;
+/// Milliseconds before something that cannot be reached is tried again; doubled each time.
+pub const ESM_BACKOFF_MS: u64 = 200;
+/// Milliseconds between two tries, at most: a restarted emulator is found again while somebody looks.
+pub const ESM_BACKOFF_MS_MAX: u64 = 5_000;
+/// Milliseconds of one invocation: what Lambda allows. A queue's visibility timeout may end it before.
+pub const ESM_INVOCATION_MS_MAX: u64 = 900_000;
+/// Milliseconds that batches and requests in flight may take when the process is told to stop: it ends
+/// within two seconds.
+pub const ESM_GRACE_MS: u64 = 1_500;
+/// Milliseconds between two calls of a schedule, at least.
+pub const ESM_EVERY_MS_MIN: u64 = 100;
+/// Milliseconds between two calls of a schedule, at most: a day.
+pub const ESM_EVERY_MS_MAX: u64 = 86_400_000;
+/// Requests that one HTTP front has with its function at once; more are asked to come again.
+pub const ESM_HTTP_REQUESTS_MAX: usize = 64;
+/// Milliseconds of one request at an HTTP front: what an HTTP API of AWS waits for a function.
+pub const ESM_HTTP_MS: u64 = 30_000;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use engine_core::ids::ExecutionId;
 
-use crate::commands::{answer, check, events, list, replay, resume, run, schema, serve, status};
+use crate::commands::{
+    answer, check, esm, events, list, replay, resume, run, schema, serve, status,
+};
 use crate::ending::Ending;
 use crate::place::{DEFAULT, Place};
 
@@ -33,6 +35,7 @@ pub(crate) enum Command {
     Status(status::Args),
     Events(events::Args),
     Serve(serve::Args),
+    Esm(esm::Args),
 }
 
 impl Command {
@@ -48,6 +51,7 @@ impl Command {
             Self::Status(args) => status::run(&args),
             Self::Events(args) => events::run(&args),
             Self::Serve(args) => serve::run(&args),
+            Self::Esm(args) => esm::run(&args),
         }
     }
 }
@@ -148,6 +152,11 @@ mod tests {
             ("serve --host localhost --credential a.json",            true),
             ("serve --host example.com",                              false),
             ("serve --port 65536",                                    false),
+            ("esm --map http://h/0/q.fifo=event-handler:10:4 --map http://h/0/c=w --json", true),
+            ("esm --every 60s:sweeper --http 8083:api --functions http://h:9000", true),
+            ("esm --map q=f",                                         false),
+            ("esm --every sweeper",                                   false),
+            ("esm --http api",                                        false),
             ("",                                                      false),
         ];
         for (line, expect) in cases {

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod check;
+pub(crate) mod esm;
 pub(crate) mod events;
 pub(crate) mod list;
 pub(crate) mod replay;

@@ -1,9 +1,12 @@
-//! AWS: settings, signed requests with bounded retries, and secrets that are kept there.
+//! AWS: settings, signed requests with bounded retries, secrets that are kept there, and what the local
+//! event source mapping asks of queues and functions.
 //!
 //! One [`Aws`] serves every tool of a worker and shares its connections. The settings come from a
 //! look-up that the shell passes in: nothing here reads the environment of the process.
 
 mod error;
+mod functions;
+mod queues;
 mod request;
 mod secrets;
 mod settings;
@@ -17,6 +20,7 @@ use reqwest::{Client, Url};
 use serde_json::{Map, Value};
 
 pub(crate) use self::error::cure;
+pub use self::functions::Invoked;
 pub(crate) use self::request::{Request, Response};
 pub use self::settings::AwsSettings;
 pub(crate) use self::settings::Service;

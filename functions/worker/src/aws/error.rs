@@ -76,6 +76,9 @@ pub(crate) fn cure(code: &str, status: u16, action: &str, resource: &str) -> Str
         "ResourceNotFoundException" | "ParameterNotFound" => {
             "check the name, the region and the account".to_owned()
         }
+        "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" => {
+            "create the queue, or check its URL, the region and the endpoint".to_owned()
+        }
         _ if status >= 500 => "try again; if it stays, look at the health page of AWS".to_owned(),
         _ => "check what the tool passes".to_owned(),
     }

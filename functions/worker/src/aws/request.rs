@@ -30,7 +30,7 @@ pub(crate) struct Request<'a> {
     pub(crate) repeatable: bool,
 }
 
-/// An answer with a status in 200..=299.
+/// An answer; unless said otherwise with a status in 200..=299.
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -74,6 +74,13 @@ impl Aws {
     }
 
     async fn once(&self, request: &Request<'_>) -> Result<Response, Failure> {
+        let response = self.exchange(request).await?;
+        let is_success = (200..300).contains(&response.status);
+        if is_success { Ok(response) } else { Err(refused(&response, request)) }
+    }
+
+    /// Sends the request once; the answer, whatever its status.
+    pub(super) async fn exchange(&self, request: &Request<'_>) -> Result<Response, Failure> {
         let final_error = |error| Failure { error, again: false };
         let base = self.settings().url(request.service).map_err(final_error)?;
         let url = Url::parse(&format!("{base}{}", request.path)).map_err(|error| {
@@ -103,8 +110,7 @@ impl Aws {
                 Err(error) => return Err(unsent(&error, request, &base)),
             }
         }
-        let response = Response { status: status.as_u16(), headers, body };
-        if status.is_success() { Ok(response) } else { Err(refused(&response, request)) }
+        Ok(Response { status: status.as_u16(), headers, body })
     }
 
     /// The headers that prove who asks.
@@ -139,7 +145,7 @@ impl Aws {
     }
 }
 
-fn too_slow(request: &Request<'_>) -> ToolError {
+pub(super) fn too_slow(request: &Request<'_>) -> ToolError {
     ToolError::timeout(format!(
         "`{}` on `{}` was not answered in time; raise `timeout` of the step or its tool, or check \
          the endpoint",

@@ -13,11 +13,12 @@ pub(crate) enum Service {
     S3,
     Lambda,
     SecretsManager,
+    Sqs,
     Ssm,
 }
 
 impl Service {
-    const ALL: [Self; 4] = [Self::S3, Self::Lambda, Self::SecretsManager, Self::Ssm];
+    const ALL: [Self; 5] = [Self::S3, Self::Lambda, Self::SecretsManager, Self::Sqs, Self::Ssm];
 
     /// As it is signed for, and as its host begins.
     pub(crate) fn name(self) -> &'static str {
@@ -25,6 +26,7 @@ impl Service {
             Self::S3 => "s3",
             Self::Lambda => "lambda",
             Self::SecretsManager => "secretsmanager",
+            Self::Sqs => "sqs",
             Self::Ssm => "ssm",
         }
     }
@@ -34,6 +36,7 @@ impl Service {
             Self::S3 => "AWS_ENDPOINT_URL_S3",
             Self::Lambda => "AWS_ENDPOINT_URL_LAMBDA",
             Self::SecretsManager => "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+            Self::Sqs => "AWS_ENDPOINT_URL_SQS",
             Self::Ssm => "AWS_ENDPOINT_URL_SSM",
         }
     }

@@ -355,3 +355,62 @@ fn keys_are_not_shown() {
     let shown = format!("{:?}", client("http://h").settings());
     assert!(!shown.contains("test-secret-key"), "{shown}");
 }
+
+#[tokio::test]
+async fn an_invocation_tells_an_answer_from_an_error_and_from_no_function() {
+    let raised = |text: &str| Ok(Invoked::Raised(text.to_owned()));
+    let header = "X-Amz-Function-Error: Unhandled\r\n";
+    #[rustfmt::skip]
+    let rows: Vec<(&str, Answer, Result<Invoked, &str>)> = vec![
+        ("a value", (200, "", "{\"a\":1}"), Ok(Invoked::Answered(b"{\"a\":1}".to_vec()))),
+        ("nothing", (200, "", ""), Ok(Invoked::Answered(Vec::new()))),
+        ("an error as Lambda has it", (200, header, "{\"errorType\":\"E\",\"errorMessage\":\"boom\"}"), raised("E: boom")),
+        ("an error as `cargo lambda watch` has it", (500, "", "{\"errorType\":\"E\",\"errorMessage\":\"boom\"}"), raised("E: boom")),
+        ("an error without a type", (500, "", "{\"errorMessage\":\"boom\"}"), raised("boom")),
+        ("an error without a word", (500, "", ""), raised("HTTP 500 without a word")),
+        ("no such function", (404, "", "{\"detail\":\"Available functions: {\\\"a\\\"}\",\"title\":\"Missing\"}"),
+            Ok(Invoked::Unknown("Available functions: {\"a\"}".to_owned()))),
+        ("throttled", (429, "", "{\"Message\":\"slow down\"}"), Err("HTTP429")),
+        ("dropped", (0, "", ""), Err("ConnectionError")),
+    ];
+    for (name, answer, expect) in rows {
+        let server = Scripted::start(vec![answer]).await;
+        let ended = client(&server.url).invoke("f", "{}".into(), soon()).await;
+        assert_eq!(
+            ended.as_ref().map_err(ToolError::kind),
+            expect.as_ref().map_err(|kind| *kind),
+            "{name}"
+        );
+        assert_eq!(server.requests().len(), 1, "{name}: never repeated");
+        assert!(server.requests()[0].starts_with("POST /2015-03-31/functions/f/invocations "));
+    }
+}
+
+#[tokio::test]
+async fn a_queue_is_made_filled_and_read_and_one_that_is_not_there_is_named() {
+    let (aws, name) = (emulator(), unique("queue"));
+    let made =
+        aws.sqs("sqs:CreateQueue", &name, &json!({"QueueName": name}), soon()).await.unwrap();
+    let url = made["QueueUrl"].as_str().unwrap();
+    let body = json!({"QueueUrl": url, "MessageBody": "hello"});
+    aws.sqs("sqs:SendMessage", url, &body, soon()).await.unwrap();
+    let body = json!({"QueueUrl": url, "WaitTimeSeconds": 1});
+    let read = aws.sqs("sqs:ReceiveMessage", url, &body, soon()).await.unwrap();
+    assert_eq!(read["Messages"][0]["Body"], "hello");
+    let gone = format!("{url}-gone");
+    let body = json!({"QueueUrl": gone, "AttributeNames": ["All"]});
+    let error = aws.sqs("sqs:GetQueueAttributes", &gone, &body, soon()).await.unwrap_err();
+    assert_eq!(error.kind(), "QueueDoesNotExist");
+    for part in [gone.as_str(), "create the queue"] {
+        assert!(error.message().contains(part), "{part}: {}", error.message());
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_sent_once_even_if_nobody_says_that_it_arrived() {
+    for (action, requests) in [("sqs:SendMessage", 1), ("sqs:DeleteMessageBatch", 4)] {
+        let server = Scripted::start(vec![(500, "", "")]).await;
+        client(&server.url).sqs(action, "q", &json!({}), soon()).await.unwrap_err();
+        assert_eq!(server.requests().len(), requests, "{action}");
+    }
+}
