@@ -4,6 +4,7 @@
 //!
 //! * [`embedded`]: everything in one process, with one file or none (feature `embedded`, the default).
 //! * [`catalog`], [`credentials`], [`executions`]: what shells ask beside the engine's ports.
+//! * [`wire`]: messages as queues carry them.
 //! * [`clock`], [`ids`]: the only two sources of chance in the tree.
 
 #[cfg(feature = "embedded")]
@@ -14,6 +15,7 @@ pub mod credentials;
 pub mod executions;
 pub mod master_key;
 pub mod options;
+pub mod wire;
 
 pub mod clock;
 pub mod ids;
