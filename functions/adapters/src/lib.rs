@@ -4,6 +4,7 @@
 //!
 //! * [`embedded`]: everything in one process, with one file or none (feature `embedded`, the default).
 //! * `aws`: `DynamoDB`, SQS and S3 (feature `aws`).
+//! * `nats`: states in `JetStream` (feature `nats`).
 //! * [`catalog`], [`credentials`], [`executions`]: what shells ask beside the engine's ports.
 //! * [`wire`]: messages as queues carry them.
 //! * [`clock`], [`ids`]: the only two sources of chance in the tree.
@@ -12,6 +13,8 @@
 pub mod aws;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "nats")]
+pub mod nats;
 
 pub mod catalog;
 pub mod credentials;
