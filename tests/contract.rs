@@ -28,3 +28,6 @@ mod catalog;
 
 #[path = "contract/secrets.rs"]
 mod secrets;
+
+#[path = "contract/aws.rs"]
+mod aws;
