@@ -178,14 +178,15 @@ impl Aws {
     }
 }
 
-/// What all clients share. Tries are spaced by what AWS answers to all of them: a throttled table is not
-/// asked more often by more of them.
+/// What all clients share. Retries are few and short: what lasts longer goes back to its queue. Not the
+/// adaptive ones, which slow down every request of the process, for half a minute, when one partition of
+/// one table throttles.
 async fn sdk(access: &Access, connector: SharedHttpConnector) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(Duration::from_millis(AWS_TRY_MS))
         .operation_timeout(Duration::from_millis(AWS_REQUEST_MS))
         .build();
-    let retries = RetryConfig::adaptive()
+    let retries = RetryConfig::standard()
         .with_max_attempts(AWS_ATTEMPTS_MAX)
         .with_initial_backoff(Duration::from_millis(AWS_BACKOFF_MS));
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
