@@ -31,3 +31,6 @@ mod secrets;
 
 #[path = "contract/nats.rs"]
 mod nats;
+
+#[path = "contract/aws.rs"]
+mod aws;

@@ -7,6 +7,8 @@
 //! | `executions:{00..15}` | execution id | `path`, `status`, `started_ms`, `ended_ms` |
 //! | `running:{00..15}` | execution id | the same, while it runs |
 //!
+//! Rows that are created under a condition have `by` beside these: the mark of the call that wrote them.
+//!
 //! # Invariants
 //!
 //! * An entry is one conditional write: nothing of it is there, or all of it. No transaction, which would
