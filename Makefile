@@ -25,7 +25,7 @@ SERVICES := tests/services/with $(TOOLS)
 help: ## Lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-test: setup lint release duckdb ## Installs what the tests need, then runs everything
+test: setup lint infra release duckdb ## Installs what the tests need, then runs everything
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
 		NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/worker-duckdb \
 		$(SERVICES) cargo test --workspace --no-fail-fast
