@@ -2,9 +2,9 @@
 //!
 //! | where | key | value |
 //! |---|---|---|
-//! | bucket `{prefix}_execution_state` | `exec.{id}`, `exec.{id}.loop.{step}.{event_id}` | the newest entry with its state |
+//! | bucket `{prefix}_execution_state` | that of the aggregate | the newest entry with its state |
 //! | bucket `{prefix}_entries` | the same and `.{number}` | an entry without its state |
-//! | stream `{prefix}_executions` | `{prefix}.executions.{id}` | nothing: its number is the order of the beginning |
+//! | stream `{prefix}_executions` | `{prefix}.executions.{id}` | nothing: its number is the order |
 //! | bucket `{prefix}_running` | `{id}` | that number, while the execution runs |
 //!
 //! # Invariants
@@ -53,12 +53,12 @@ struct Found {
 
 impl NatsStore {
     /// Connects to `url` (`nats://[user:password@]host:port`, several with commas) and makes the buckets
-    /// that are missing; their names begin with `prefix`, so that several deployments share a server. Facts
-    /// are shown as so many events as `expanded` says.
+    /// that are missing; their names begin with `prefix`, so that several deployments share a server.
+    /// Facts are shown as so many events as `expanded` says.
     ///
     /// # Errors
-    /// `Refused` if the prefix is empty or not of letters, digits, `-` and `_`; if the address is none, or the server wants other credentials; `Unavailable` if it does not
-    /// answer, or runs without `JetStream`.
+    /// `Refused` if the prefix is empty or not of letters, digits, `-` and `_`; if the address is none, or
+    /// the server wants other credentials; `Unavailable` if it does not answer, or runs without `JetStream`.
     pub async fn connect(
         url: &str,
         prefix: &str,
@@ -100,12 +100,10 @@ impl NatsStore {
         if bytes.len() <= limit {
             return Ok(bytes.into());
         }
+        let (seq, key, bytes) = (entry.seq, &entry.key, bytes.len());
         let message = format!(
-            "entry {} of `{}` has {} bytes, and NATS takes {limit}; raise `max_payload` of the server, or keep \
-             less in variables",
-            entry.seq,
-            entry.key,
-            bytes.len()
+            "entry {seq} of `{key}` has {bytes} bytes, and NATS takes {limit}; raise `max_payload` of \
+             the server, or keep less in variables"
         );
         Err(PortError::new(PortErrorKind::Refused, message))
     }

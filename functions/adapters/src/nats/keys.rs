@@ -1,8 +1,8 @@
 //! Keys as NATS can hold them: `[A-Za-z0-9_=-]` in tokens between dots, none of them empty.
 //!
-//! `exec:7:loop:a b:9` is `exec.7.loop.a=20b.9`. Every byte of a step's name outside `[A-Za-z0-9_-]` is `=XX`, so
-//! no two keys have one name. The colons and dots of a name are among them: they would be taken for the
-//! ends of tokens.
+//! `exec:7:loop:a b:9` is `exec.7.loop.a=20b.9`. Every byte of a step's name outside `[A-Za-z0-9_-]` is
+//! `=XX`, so no two keys have one name. The colons and dots of a name are among them: they would be taken
+//! for the ends of tokens.
 
 use std::fmt::Write as _;
 
