@@ -87,7 +87,7 @@ impl DynamoStore {
             self.table.delete(List::Running.key(id)).await
         };
         if let Err(error) = mended.await {
-            warn!(execution_id = %id, %error, "an execution has ended and is still listed as running; whoever lists it next mends that");
+            warn!(execution_id = %id, %error, "an ended execution is listed as running until somebody looks");
         }
     }
 
