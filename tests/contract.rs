@@ -8,6 +8,9 @@ mod samples;
 #[path = "contract/state_store.rs"]
 mod state_store;
 
+#[path = "contract/executions.rs"]
+mod executions;
+
 #[path = "contract/sqlite_file.rs"]
 mod sqlite_file;
 

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use adapters::catalog::Registry as _;
 use adapters::embedded::Embedded;
 use async_trait::async_trait;
 use engine_core::command::Command;

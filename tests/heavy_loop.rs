@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use adapters::catalog::Registry as _;
 use adapters::embedded::store::{Options as SqliteOptions, SqliteStore};
 use async_trait::async_trait;
 use engine_core::driver::{Delivery, Driver};

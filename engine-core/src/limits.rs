@@ -265,6 +265,32 @@ pub const AWS_RESPONSE_BYTES_MAX: usize = 24 << 20;
 /// Milliseconds to read one secret when no call gives a deadline.
 pub const AWS_SECRET_MS: u64 = 10_000;
 
+/// Milliseconds to connect to AWS: a live endpoint answers far sooner.
+pub const AWS_CONNECT_MS: u64 = 3_000;
+/// Milliseconds of one try of a request to `DynamoDB` or SQS: both answer within tens of them.
+pub const AWS_TRY_MS: u64 = 5_000;
+/// Milliseconds of a request with all its tries: a handler must still give its batch back in time.
+pub const AWS_REQUEST_MS: u64 = 20_000;
+/// Milliseconds of one try to read or write an object: [`RESULT_BYTES_MAX`] at 3 MB a second.
+pub const AWS_OBJECT_MS: u64 = 25_000;
+/// Requests to AWS that one call has out at once: pages of many keys, not a flood.
+pub const AWS_PARALLEL_MAX: usize = 16;
+
+/// Bytes of a `DynamoDB` item, as AWS bounds it.
+pub const DYNAMODB_ITEM_BYTES_MAX: usize = 400 << 10;
+/// Bytes of facts or of a state after they are decompressed: far above what an item of real text holds.
+pub const DYNAMODB_TEXT_BYTES_MAX: usize = 32 << 20;
+/// Keys of one `BatchGetItem`, as AWS bounds it.
+pub const DYNAMODB_KEYS_MAX: usize = 100;
+/// Partitions of the list of executions: each takes 1,000 writes a second.
+pub const EXECUTION_SHARDS: i64 = 16;
+/// Bytes of one SQS message, and of all messages of one request: 1 MiB, less room for attributes.
+pub const SQS_MESSAGE_BYTES_MAX: usize = (1 << 20) - (4 << 10);
+/// Messages of one request to SQS, as AWS bounds it.
+pub const SQS_BATCH_MAX: usize = 10;
+/// Milliseconds that SQS holds a message back, as AWS bounds it.
+pub const SQS_DELAY_MS_MAX: i64 = 900_000;
+
 /// Bytes of one S3 object that a step reads or writes as a value: half of what a result may have.
 pub const S3_OBJECT_BYTES_MAX: usize = 32 << 20;
 /// Bytes of one part of a streamed upload: above the 5 MiB that S3 asks for, and held in memory once.

@@ -100,7 +100,8 @@ pub trait StateStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Entry>, PortError>;
 
-    /// Returns the aggregates of an execution: itself first, then its loops in the order of their opening.
+    /// Returns the aggregates of an execution: itself first, then its loops in the order of the step
+    /// entries that opened them.
     ///
     /// # Errors
     /// As [`StateStore::tail`].

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use adapters::catalog::Registry;
 use adapters::clock::ManualClock;
 use adapters::embedded::{Embedded, Options};
 use engine_core::ids::ExecutionId;
@@ -13,7 +14,7 @@ use engine_core::ports::{Catalog, PortErrorKind};
 use crate::samples::{START_MS, expanded};
 
 /// Takes the first word as the path; text without a word is no playbook.
-fn parse(text: &str) -> Result<Playbook, String> {
+pub(crate) fn parse(text: &str) -> Result<Playbook, String> {
     let path = text.split_whitespace().next().ok_or("line 1: `metadata` is missing")?;
     Ok(Playbook {
         reference: PlaybookRef { path: path.to_owned(), hash: sha256_hex(text.as_bytes()) },
@@ -35,25 +36,31 @@ fn open(path: Option<&Path>) -> Embedded {
     Embedded::open(path, Options { parse, expanded, clock }).unwrap()
 }
 
-async fn contract(embedded: Embedded) {
-    let catalog = &embedded.catalog;
-    let first = catalog.register("demo/a one").await.unwrap();
-    let second = catalog.register("demo/a two").await.unwrap();
-    let other = catalog.register("demo/b one").await.unwrap();
-    let again = catalog.register("demo/a two").await.unwrap();
+/// `tick` lets a millisecond pass: versions are listed by the time of their registration.
+pub(crate) async fn contract(catalog: Arc<dyn Registry>, tick: &dyn Fn()) {
+    let register = async |text| {
+        tick();
+        catalog.register(text).await.unwrap()
+    };
+    let first = register("demo/a one").await;
+    let second = register("demo/a two").await;
+    let other = register("demo/b one").await;
+    let again = register("demo/a two").await;
     let versions = [&first, &second, &other, &again].map(|registered| registered.version);
     assert_eq!(versions, [1, 2, 1, 2], "the newest text again is no new version");
-    let back = catalog.register("demo/a one").await.unwrap();
+    let back = register("demo/a one").await;
     assert_eq!((back.version, &back.reference), (3, &first.reference), "an older text is one");
 
-    assert_eq!(catalog.newest("demo/a").await.unwrap(), Some(back.clone()));
-    assert_eq!(catalog.version("demo/a", 2).await.unwrap(), Some(second.clone()));
-    assert_eq!(catalog.version("demo/a", 9).await.unwrap(), None);
-    assert_eq!(catalog.newest("demo/c").await.unwrap(), None);
+    assert_eq!(catalog.find("demo/a", None).await.unwrap(), Some(back.clone()));
+    assert_eq!(catalog.find("demo/a", Some(2)).await.unwrap(), Some(second.clone()));
+    assert_eq!(catalog.find("demo/a", Some(9)).await.unwrap(), None);
+    assert_eq!(catalog.find("demo/c", None).await.unwrap(), None);
+    assert_eq!(catalog.number(&second.reference).await.unwrap(), Some(2));
+    assert_eq!(catalog.number(&first.reference).await.unwrap(), Some(3), "the newest of its text");
     assert_eq!(catalog.text(&second.reference).await.unwrap(), "demo/a two");
     assert_eq!(catalog.list().await.unwrap(), [back, other, second.clone(), first.clone()]);
 
-    let port: Arc<dyn Catalog> = embedded.ports().catalog;
+    let port: Arc<dyn Catalog> = catalog.clone();
     let newest = port.newest("demo/a").await.unwrap();
     assert_eq!(newest.as_ref(), Some(&first.reference));
     assert_eq!(port.newest("demo/c").await.unwrap(), None);
@@ -62,6 +69,9 @@ async fn contract(embedded: Embedded) {
     let unknown = PlaybookRef { path: "demo/a".into(), hash: "0".repeat(64) };
     let error = port.playbook(&unknown).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::NotFound, "{error}");
+    let error = catalog.text(&unknown).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotFound, "{error}");
+    assert_eq!(catalog.number(&unknown).await.unwrap(), None);
 
     let error = catalog.register("  ").await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Refused);
@@ -70,13 +80,13 @@ async fn contract(embedded: Embedded) {
 
 #[tokio::test]
 async fn memory() {
-    contract(open(None)).await;
+    contract(open(None).catalog, &|| ()).await;
 }
 
 #[tokio::test]
 async fn sqlite_file() {
     let folder = tempfile::tempdir().unwrap();
-    contract(open(Some(&folder.path().join("store.db")))).await;
+    contract(open(Some(&folder.path().join("store.db"))).catalog, &|| ()).await;
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use adapters::embedded::store::{Options, SqliteStore};
-use engine_core::event::{Fact, Status};
-use engine_core::ids::{EventId, ExecutionId};
+use engine_core::event::Fact;
+use engine_core::ids::EventId;
 use engine_core::limits::{COMMITS_PER_SYNC_MAX, TAILS_KEPT};
 use engine_core::payload::Payload;
 use engine_core::ports::{PortError, PortErrorKind, StateStore};
@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::samples::{chain, entry, execution, finished, loop_of, options, started};
+use crate::samples::{chain, entry, execution, options, started};
 
 const CHILD_STORE: &str = "CONTRACT_CHILD_STORE";
 
@@ -251,32 +251,4 @@ fn files_that_are_not_ours_are_refused_and_left_alone() {
     let (folder, _) = folder();
     let error = SqliteStore::open(&folder.path().join("no/such.db"), options()).err().unwrap();
     assert!(error.to_string().contains("its folder must exist"), "{error}");
-}
-
-#[tokio::test]
-async fn executions_are_listed_newest_first_and_the_running_ones_oldest_first() {
-    let (_folder, path) = folder();
-    let store = open(&path);
-    for id in [30, 10, 20] {
-        store.commit(&entry(&execution(id), 1, vec![started()])).await.unwrap();
-        store.commit(&entry(&loop_of(id, "s", 5), 1, vec![])).await.unwrap();
-    }
-    let ended = finished(Status::Failed);
-    store.commit(&entry(&execution(10), 2, vec![ended])).await.unwrap();
-
-    let ids = |page: &[adapters::embedded::store::ExecutionSummary]| {
-        page.iter().map(|line| line.execution_id.0).collect::<Vec<_>>()
-    };
-    let page = store.executions(None, 2).await.unwrap();
-    assert_eq!(ids(&page), [20, 10]);
-    let rest = store.executions(Some(page[1].position), 2).await.unwrap();
-    assert_eq!(ids(&rest), [30]);
-    let running = store.running(None, 10).await.unwrap();
-    assert_eq!(ids(&running), [30, 20]);
-    assert_eq!(ids(&store.running(Some(running[0].position), 10).await.unwrap()), [20]);
-
-    let line = store.execution(ExecutionId(10)).await.unwrap().unwrap();
-    assert_eq!((line.path.as_str(), line.status), ("tests/hello", Status::Failed));
-    assert_eq!(line.ended_ms, Some(line.started_ms + 1));
-    assert_eq!(store.execution(ExecutionId(11)).await.unwrap(), None);
 }

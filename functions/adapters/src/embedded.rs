@@ -12,26 +12,15 @@ pub mod secrets;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine_core::event::Fact;
 use engine_core::ports::{PayloadStore, PortError, Ports};
 
-use self::catalog::{Parse, SqliteCatalog};
+use self::catalog::SqliteCatalog;
 use self::payload_store::{FilePayloadStore, MemoryPayloadStore};
 use self::queue::{Commands, Events};
 use self::store::SqliteStore;
 use crate::clock::Timer;
 use crate::ids::SnowflakeIds;
-
-/// What the engine knows and the adapters do not.
-#[derive(Clone)]
-pub struct Options {
-    /// Makes a checked playbook of its text, or says what is wrong with it.
-    pub parse: Parse,
-    /// Number of events that facts are shown as.
-    pub expanded: fn(&[Fact]) -> usize,
-    /// The time.
-    pub clock: Arc<dyn Timer>,
-}
+pub use crate::options::Options;
 
 /// The ports of one process, with the sides that only a shell may touch.
 pub struct Embedded {

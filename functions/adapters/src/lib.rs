@@ -2,12 +2,26 @@
 //!
 //! # Layout
 //!
-//! * [`embedded`]: everything in one process, with one file or none.
+//! * [`embedded`]: everything in one process, with one file or none (feature `embedded`, the default).
+//! * `aws`: `DynamoDB`, SQS and S3 (feature `aws`).
+//! * [`catalog`], [`credentials`], [`executions`]: what shells ask beside the engine's ports.
+//! * [`wire`]: messages as queues carry them.
 //! * [`clock`], [`ids`]: the only two sources of chance in the tree.
 
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "embedded")]
 pub mod embedded;
+
+pub mod catalog;
+pub mod credentials;
+pub mod executions;
+pub mod master_key;
+pub mod options;
+pub mod wire;
 
 pub mod clock;
 pub mod ids;
 
+mod payloads;
 mod recent;

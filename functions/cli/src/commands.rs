@@ -16,6 +16,7 @@ use std::future::Future;
 use std::io::{self, Write};
 
 use adapters::embedded::Embedded;
+use adapters::executions::Executions as _;
 use anyhow::anyhow;
 use api::view::Execution;
 use engine_core::ids::ExecutionId;

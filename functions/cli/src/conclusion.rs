@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use adapters::catalog::Registry as _;
 use adapters::embedded::Embedded;
 use anyhow::Context as _;
 use api::timeline::for_each_event;

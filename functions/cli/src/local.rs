@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use adapters::catalog::Registry as _;
 use adapters::embedded::Embedded;
 use adapters::embedded::queue::Counters;
 use adapters::embedded::secrets::FileSecrets;

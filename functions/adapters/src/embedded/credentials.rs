@@ -2,22 +2,19 @@
 //!
 //! # Invariants
 //!
-//! * The fields are sealed with AES-256-GCM for their name: a row that is changed, or moved to another
-//!   name, does not open.
-//! * Nothing is stored without a key; a store in memory has one that ends with it.
-
-mod key;
+//! * A store in memory has a key that ends with it.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use engine_core::limits::CREDENTIALS_MAX;
 use engine_core::ports::{CredentialNote, PortError, PortErrorKind};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
-pub use self::key::MasterKey;
-use self::key::Sealed;
 use super::store::{Database, ReadError, Reads, SqliteStore};
+use crate::credentials::{CredentialStore, Stored, no_room};
+use crate::master_key::{MasterKey, Sealed};
 
 /// How a key is given.
 const KEY_ADVICE: &str = "set `NOETL_MASTER_KEY` (make a key with `openssl rand -base64 32`), or \
@@ -27,12 +24,6 @@ const KEY_ADVICE: &str = "set `NOETL_MASTER_KEY` (make a key with `openssl rand 
 pub struct SqliteCredentials {
     database: Arc<Database>,
     key: Option<MasterKey>,
-}
-
-/// A row as it is stored.
-struct Stored {
-    key_id: String,
-    sealed: Sealed,
 }
 
 impl SqliteCredentials {
@@ -47,12 +38,11 @@ impl SqliteCredentials {
         };
         Ok(Self { database: store.database(), key })
     }
+}
 
-    /// Stores a credential; a name that is known gets the new one, and keeps its beginning.
-    ///
-    /// # Errors
-    /// `Refused` without a key, or if there is no room for one more; `Unavailable`.
-    pub async fn put(&self, note: &CredentialNote, fields: &Value) -> Result<(), PortError> {
+#[async_trait]
+impl CredentialStore for SqliteCredentials {
+    async fn put(&self, note: &CredentialNote, fields: &Value) -> Result<(), PortError> {
         let name = &note.name;
         let Some(key) = &self.key else {
             let message = format!(
@@ -60,25 +50,14 @@ impl SqliteCredentials {
             );
             return Err(PortError::new(PortErrorKind::Refused, message));
         };
-        let sealed = key.seal(name, fields.to_string().as_bytes())?;
-        let (note, key_id) = (note.clone(), key.id().to_owned());
-        let stored = Stored { key_id, sealed };
+        let stored = Stored::new(key, name, fields)?;
+        let note = note.clone();
         let is_stored =
             self.database.write(move |connection| upsert(connection, &note, &stored)).await?;
-        if is_stored {
-            return Ok(());
-        }
-        let message = format!(
-            "there are {CREDENTIALS_MAX} credentials, which is the limit; delete some that nobody uses"
-        );
-        Err(PortError::new(PortErrorKind::Refused, message))
+        if is_stored { Ok(()) } else { Err(no_room()) }
     }
 
-    /// Returns what is known about each credential beside its fields, by name.
-    ///
-    /// # Errors
-    /// `Unavailable` or `Corrupt`.
-    pub async fn list(&self) -> Result<Vec<CredentialNote>, PortError> {
+    async fn list(&self) -> Result<Vec<CredentialNote>, PortError> {
         const SQL: &str = "SELECT name, kind, description, tags, meta, created_ms, updated_ms
              FROM credential ORDER BY name";
         self.database
@@ -94,11 +73,7 @@ impl SqliteCredentials {
             .await
     }
 
-    /// Removes a credential; whether there was one.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn remove(&self, name: &str) -> Result<bool, PortError> {
+    async fn remove(&self, name: &str) -> Result<bool, PortError> {
         let name = name.to_owned();
         let removed = self.database.write(move |connection| {
             connection.execute("DELETE FROM credential WHERE name = ?1", [name])
@@ -106,11 +81,7 @@ impl SqliteCredentials {
         Ok(removed.await? > 0)
     }
 
-    /// Returns the fields of a credential; none if it is unknown.
-    ///
-    /// # Errors
-    /// `Refused` without the key that it was stored with, `Corrupt` if it was changed since, `Unavailable`.
-    pub async fn fields(&self, name: &str) -> Result<Option<Value>, PortError> {
+    async fn fields(&self, name: &str) -> Result<Option<Value>, PortError> {
         const SQL: &str = "SELECT key_id, nonce, sealed FROM credential WHERE name = ?1";
         let wanted = name.to_owned();
         let found = self.database.read(Reads::Few, move |connection| {
@@ -121,28 +92,13 @@ impl SqliteCredentials {
             Ok(row.optional()?)
         });
         let Some(stored) = found.await? else { return Ok(None) };
-        let refused = |message: String| PortError::new(PortErrorKind::Refused, message);
         let Some(key) = &self.key else {
-            return Err(refused(format!(
-                "credential `{name}` is stored encrypted, and there is no key to open it; {KEY_ADVICE}"
-            )));
-        };
-        if key.id() != stored.key_id {
-            return Err(refused(format!(
-                "credential `{name}` was stored with the master key {}, and this one is {}; give that key, \
-                 or store the credential again",
-                stored.key_id,
-                key.id()
-            )));
-        }
-        let opened = key.open(name, &stored.sealed);
-        let fields = opened.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        fields.map(Some).ok_or_else(|| {
             let message = format!(
-                "credential `{name}` was changed in the store by somebody else; store it again"
+                "credential `{name}` is stored encrypted, and there is no key to open it; {KEY_ADVICE}"
             );
-            PortError::new(PortErrorKind::Corrupt, message)
-        })
+            return Err(PortError::new(PortErrorKind::Refused, message));
+        };
+        stored.open(key, name).map(Some)
     }
 }
 

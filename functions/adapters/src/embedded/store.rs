@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::database::{Database, ReadError, Reads};
 use self::writer::Change;
+use crate::executions::{ExecutionSummary, Executions};
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -39,23 +40,6 @@ pub struct Options {
 pub struct SqliteStore {
     database: Arc<Database>,
     options: Options,
-}
-
-/// One line of a list of executions.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ExecutionSummary {
-    /// Ascending in the order of the beginning: pass the last one on to get the next page.
-    pub position: i64,
-    /// Which.
-    pub execution_id: ExecutionId,
-    /// Of which playbook.
-    pub path: String,
-    /// Where it stands.
-    pub status: Status,
-    /// Unix milliseconds of its beginning.
-    pub started_ms: i64,
-    /// Unix milliseconds of its end.
-    pub ended_ms: Option<i64>,
 }
 
 impl SqliteStore {
@@ -81,57 +65,6 @@ impl SqliteStore {
     /// As [`SqliteStore::open`], but for the other process.
     pub fn open_read_only(path: &Path, options: Options) -> Result<Self, PortError> {
         Ok(Self { database: Arc::new(Database::open_read_only(path)?), options })
-    }
-
-    /// Returns up to `limit` executions that began before `before` (none: the newest), newest
-    /// first.
-    ///
-    /// # Errors
-    /// As [`StateStore::tail`].
-    pub async fn executions(
-        &self,
-        before: Option<i64>,
-        limit: usize,
-    ) -> Result<Vec<ExecutionSummary>, PortError> {
-        const SQL: &str = "SELECT position, execution_id, path, status, started_ms, ended_ms
-             FROM execution WHERE position < ?1 ORDER BY position DESC LIMIT ?2";
-        let before = before.unwrap_or(i64::MAX);
-        self.database
-            .read(Reads::Many, move |connection| summaries(connection, SQL, before, limit))
-            .await
-    }
-
-    /// Returns up to `limit` executions that have not ended and began after `after`, oldest first.
-    ///
-    /// # Errors
-    /// As [`StateStore::tail`].
-    pub async fn running(
-        &self,
-        after: Option<i64>,
-        limit: usize,
-    ) -> Result<Vec<ExecutionSummary>, PortError> {
-        const SQL: &str = "SELECT position, execution_id, path, status, started_ms, ended_ms
-             FROM execution WHERE status = 'RUNNING' AND position > ?1 ORDER BY position LIMIT ?2";
-        let after = after.unwrap_or(0);
-        self.database
-            .read(Reads::Many, move |connection| summaries(connection, SQL, after, limit))
-            .await
-    }
-
-    /// Returns the line of one execution; none if it is unknown.
-    ///
-    /// # Errors
-    /// As [`StateStore::tail`].
-    pub async fn execution(
-        &self,
-        execution_id: ExecutionId,
-    ) -> Result<Option<ExecutionSummary>, PortError> {
-        const SQL: &str = "SELECT position, execution_id, path, status, started_ms, ended_ms
-             FROM execution WHERE execution_id = ?1 LIMIT ?2";
-        let found = self
-            .database
-            .read(Reads::Few, move |connection| summaries(connection, SQL, execution_id.0, 1));
-        Ok(found.await?.pop())
     }
 
     /// Whether it ends with the process.
@@ -188,7 +121,7 @@ impl StateStore for SqliteStore {
             .read(Reads::Many, move |connection| {
                 let mut statement = connection.prepare_cached(
                     "SELECT key FROM aggregate WHERE execution_id = ?1
-                     ORDER BY loop_id IS NOT NULL, id",
+                     ORDER BY loop_id IS NOT NULL, loop_id",
                 )?;
                 let keys = statement.query_map([execution_id.0], |row| row.get::<_, String>(0))?;
                 keys.map(|key| {
@@ -200,6 +133,47 @@ impl StateStore for SqliteStore {
                 .collect()
             })
             .await
+    }
+}
+
+#[async_trait]
+impl Executions for SqliteStore {
+    async fn executions(
+        &self,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<ExecutionSummary>, PortError> {
+        const SQL: &str = "SELECT position, execution_id, path, status, started_ms, ended_ms
+             FROM execution WHERE position < ?1 ORDER BY position DESC LIMIT ?2";
+        let before = before.unwrap_or(i64::MAX);
+        self.database
+            .read(Reads::Many, move |connection| summaries(connection, SQL, before, limit))
+            .await
+    }
+
+    async fn running(
+        &self,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<ExecutionSummary>, PortError> {
+        const SQL: &str = "SELECT position, execution_id, path, status, started_ms, ended_ms
+             FROM execution WHERE status = 'RUNNING' AND position > ?1 ORDER BY position LIMIT ?2";
+        let after = after.unwrap_or(0);
+        self.database
+            .read(Reads::Many, move |connection| summaries(connection, SQL, after, limit))
+            .await
+    }
+
+    async fn execution(
+        &self,
+        execution_id: ExecutionId,
+    ) -> Result<Option<ExecutionSummary>, PortError> {
+        const SQL: &str = "SELECT position, execution_id, path, status, started_ms, ended_ms
+             FROM execution WHERE execution_id = ?1 LIMIT ?2";
+        let found = self
+            .database
+            .read(Reads::Few, move |connection| summaries(connection, SQL, execution_id.0, 1));
+        Ok(found.await?.pop())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use adapters::embedded::store::ExecutionSummary;
+use adapters::executions::{ExecutionSummary, Executions as _};
 use api::view::status_text;
 use clap::Args as ClapArgs;
 use engine_core::event::Status;

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adapters::catalog::Registry as _;
 use adapters::embedded::Embedded;
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
@@ -133,7 +134,7 @@ async fn register(
             Ok((source, version.reference))
         }
         Playbook::Registered(path) => {
-            let Some(version) = catalog.newest(&path).await? else {
+            let Some(version) = catalog.find(&path, None).await? else {
                 let mut known: Vec<String> = catalog
                     .list()
                     .await?

@@ -4,6 +4,7 @@ use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapters::executions::Executions as _;
 use anyhow::Context as _;
 use axum::Router;
 use engine_core::limits::SERVE_GRACE_MS;

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adapters::clock::Timer;
+use adapters::credentials::CredentialStore as _;
 use adapters::embedded::Embedded;
-use adapters::embedded::credentials::{MasterKey, SqliteCredentials};
+use adapters::embedded::credentials::SqliteCredentials;
 use adapters::embedded::secrets::FileSecrets;
+use adapters::master_key::MasterKey;
 use anyhow::anyhow;
 use api::http::Keyring;
 use async_trait::async_trait;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use adapters::catalog::{PlaybookVersion, Registry};
 use adapters::embedded::Embedded;
-use adapters::embedded::catalog::{PlaybookVersion, SqliteCatalog};
-use adapters::embedded::store::SqliteStore;
+use adapters::executions::Executions;
 use api::http::{Directory, Listed, Registered};
 use async_trait::async_trait;
 use engine_core::ids::ExecutionId;
@@ -13,13 +13,13 @@ use engine_core::ports::{PortError, PortErrorKind};
 
 /// Both tables of one store.
 pub(crate) struct Playbooks {
-    catalog: Arc<SqliteCatalog>,
-    store: Arc<SqliteStore>,
+    catalog: Arc<dyn Registry>,
+    executions: Arc<dyn Executions>,
 }
 
 impl Playbooks {
     pub(crate) fn new(embedded: &Embedded) -> Self {
-        Self { catalog: embedded.catalog.clone(), store: embedded.store.clone() }
+        Self { catalog: embedded.catalog.clone(), executions: embedded.store.clone() }
     }
 }
 
@@ -39,23 +39,11 @@ impl Directory for Playbooks {
         path: &str,
         version: Option<u32>,
     ) -> Result<Option<Registered>, PortError> {
-        let found = match version {
-            Some(number) => self.catalog.version(path, number).await?,
-            None => self.catalog.newest(path).await?,
-        };
-        Ok(found.map(registered))
+        Ok(self.catalog.find(path, version).await?.map(registered))
     }
 
     async fn number(&self, reference: &PlaybookRef) -> Result<Option<u32>, PortError> {
-        let mut found = self.catalog.newest(&reference.path).await?;
-        // What runs is nearly always the newest version, or one of the last.
-        while let Some(PlaybookVersion { reference: of, version }) = found {
-            if of.hash == reference.hash {
-                return Ok(Some(version));
-            }
-            found = self.catalog.version(&reference.path, version.saturating_sub(1)).await?;
-        }
-        Ok(None)
+        self.catalog.number(reference).await
     }
 
     async fn playbooks(&self) -> Result<Vec<Registered>, PortError> {
@@ -69,11 +57,11 @@ impl Directory for Playbooks {
     ) -> Result<Vec<Listed>, PortError> {
         let before = match before {
             None => None,
-            Some(id) => Some(self.store.execution(id).await?.ok_or_else(|| {
+            Some(id) => Some(self.executions.execution(id).await?.ok_or_else(|| {
                 PortError::new(PortErrorKind::NotFound, format!("Execution {id} not found"))
             })?),
         };
-        let found = self.store.executions(before.map(|one| one.position), limit).await?;
+        let found = self.executions.executions(before.map(|one| one.position), limit).await?;
         let listed = found.into_iter().map(|one| Listed {
             execution_id: one.execution_id,
             path: one.path,

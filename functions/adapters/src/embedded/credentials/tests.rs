@@ -111,32 +111,3 @@ async fn there_is_room_for_so_many_credentials() {
     assert!(all.put(&named("one more"), &json!({})).await.is_err());
     all.put(&named("0"), &json!({"new": true})).await.unwrap();
 }
-
-#[test]
-fn a_key_is_32_bytes_in_a_file_of_its_owner() {
-    let is_refused = |text: &str| MasterKey::parse(text).err().map(|error| error.to_string());
-    assert_eq!(is_refused(KEY), None);
-    assert_eq!(is_refused(&format!("{OTHER}\n")), None);
-    for text in ["", "short", &KEY[4..], &"0".repeat(64), &format!("{OTHER}00")] {
-        assert!(is_refused(text).is_some_and(|error| error.contains("openssl rand")), "{text}");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("key");
-    std::fs::write(&path, KEY).unwrap();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        for (mode, expect) in [(0o644, Some("chmod 600")), (0o660, Some("mode 660")), (0o600, None)]
-        {
-            let permissions = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(&path, permissions).unwrap();
-            let error = MasterKey::read(&path).err().map(|error| error.to_string());
-            let as_expected = match (&error, expect) {
-                (Some(error), Some(expect)) => error.contains(expect),
-                (error, expect) => error.is_none() && expect.is_none(),
-            };
-            assert!(as_expected, "{mode:o} {error:?}");
-        }
-    }
-    assert!(MasterKey::read(&folder.path().join("none")).is_err());
-}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use adapters::executions::Executions as _;
 use engine_core::playbook::support::KINDS_RUN;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

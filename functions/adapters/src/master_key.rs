@@ -26,10 +26,10 @@ pub struct MasterKey {
     id: String,
 }
 
-/// A sealed value.
-pub(super) struct Sealed {
-    pub(super) nonce: Vec<u8>,
-    pub(super) bytes: Vec<u8>,
+/// A sealed value, as it is stored.
+pub(crate) struct Sealed {
+    pub(crate) nonce: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl MasterKey {
@@ -95,7 +95,7 @@ impl MasterKey {
     }
 
     /// Encrypts a value that belongs to `name`.
-    pub(super) fn seal(&self, name: &str, value: &[u8]) -> Result<Sealed, PortError> {
+    pub(crate) fn seal(&self, name: &str, value: &[u8]) -> Result<Sealed, PortError> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(no_chance)?;
         let payload = Payload { msg: value, aad: name.as_bytes() };
@@ -106,7 +106,7 @@ impl MasterKey {
     }
 
     /// Decrypts what was sealed with this key for this name; none if either is another, or a bit is.
-    pub(super) fn open(&self, name: &str, sealed: &Sealed) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, name: &str, sealed: &Sealed) -> Option<Vec<u8>> {
         let nonce: [u8; NONCE_BYTES] = sealed.nonce.as_slice().try_into().ok()?;
         let payload = Payload { msg: &sealed.bytes, aad: name.as_bytes() };
         self.cipher.decrypt(&nonce.into(), payload).ok()
@@ -152,4 +152,42 @@ fn no_chance(error: getrandom::Error) -> PortError {
 
 fn refused(message: String) -> PortError {
     PortError::new(PortErrorKind::Refused, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    const OTHER: &str = "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    #[test]
+    fn a_key_is_32_bytes_in_a_file_of_its_owner() {
+        let is_refused = |text: &str| MasterKey::parse(text).err().map(|error| error.to_string());
+        assert_eq!(is_refused(KEY), None);
+        assert_eq!(is_refused(&format!("{OTHER}\n")), None);
+        for text in ["", "short", &KEY[4..], &"0".repeat(64), &format!("{OTHER}00")] {
+            assert!(is_refused(text).is_some_and(|error| error.contains("openssl rand")), "{text}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, KEY).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            for (mode, expect) in
+                [(0o644, Some("chmod 600")), (0o660, Some("mode 660")), (0o600, None)]
+            {
+                let permissions = fs::Permissions::from_mode(mode);
+                fs::set_permissions(&path, permissions).unwrap();
+                let error = MasterKey::read(&path).err().map(|error| error.to_string());
+                let as_expected = match (&error, expect) {
+                    (Some(error), Some(expect)) => error.contains(expect),
+                    (error, expect) => error.is_none() && expect.is_none(),
+                };
+                assert!(as_expected, "{mode:o} {error:?}");
+            }
+        }
+        assert!(MasterKey::read(&folder.path().join("none")).is_err());
+    }
 }
