@@ -13,6 +13,7 @@ use crate::limits::{
 use crate::payload::{Payload, sha256_hex};
 use crate::playbook::{Step, Tool};
 use crate::state::Unit;
+use crate::time::iso;
 
 /// Hex digits of a token: 128 bits.
 const TOKEN_DIGITS: usize = 32;
@@ -197,21 +198,9 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// Unix milliseconds as `2027-01-31T09:00:00Z`.
-///
-/// Source: as [`days_from_civil`].
+/// `2027-01-15T08:00:00Z`.
 pub(super) fn time_text(at_ms: i64) -> String {
-    let (days, of_day) = (at_ms.div_euclid(86_400_000), at_ms.rem_euclid(86_400_000) / 1_000);
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hours, minutes, seconds) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
+    iso(at_ms.div_euclid(1_000).saturating_mul(1_000)).replace(".000Z", "Z")
 }
 
 #[cfg(test)]

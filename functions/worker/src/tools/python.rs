@@ -1,5 +1,6 @@
 //! `python`: the playbook's code in a real interpreter, one fresh namespace per call.
 
+mod folders;
 mod interpreter;
 mod pool;
 pub(super) mod processes;
@@ -56,7 +57,11 @@ impl Tool for Python {
 
     async fn call(&self, call: &Call<'_>) -> Result<Success, ToolError> {
         let started = Instant::now();
-        let request = request(call, &self.http).await?.to_string().into_bytes();
+        let mut request = request(call, &self.http).await?;
+        let lost_at_once = |loss| lost(loss, call.deadline - started);
+        let folder = self.pool.folder(call.execution_id).await.map_err(lost_at_once)?;
+        request["folder"] = json!(folder.path());
+        let request = request.to_string().into_bytes();
         let mut output = String::new();
         match self.pool.call(&request, call.deadline, &mut output).await {
             Ok(reply) => answered(reply, output),

@@ -12,7 +12,6 @@ use memchr::memmem;
 use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::json;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, interval_at, sleep_until, timeout_at};
@@ -93,8 +92,6 @@ pub(super) struct Interpreter {
     processes_max: usize,
     is_direct: bool,
     executable: PathBuf,
-    /// The code's home and its folder for temporary files: goes with the interpreter.
-    home: TempDir,
 }
 
 impl Drop for Interpreter {
@@ -142,11 +139,9 @@ impl Interpreter {
     }
 
     fn spawn(python: &Path, settings: &Settings) -> Result<Self, String> {
-        let home = TempDir::with_prefix("noetl-python-")
-            .map_err(|error| format!("no temporary folder: {error}"))?;
         let mut command = Command::new(python);
         command.args(["-I", "-B", "-X", "utf8", "-c", RUNNER]);
-        command.env_clear().envs(environment(home.path()));
+        command.env_clear().envs(environment());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let spawned = command.process_group(0).kill_on_drop(true).spawn();
         let mut child = spawned.map_err(|error| error.to_string())?;
@@ -165,7 +160,6 @@ impl Interpreter {
             processes_max,
             is_direct: false,
             executable: PathBuf::new(),
-            home,
         })
     }
 
@@ -217,17 +211,8 @@ impl Interpreter {
         Ok(Reply {
             failure: header.failure.filter(|_| !header.ok),
             result,
-            reusable: clean && !header.threads && self.wipe().await,
+            reusable: clean && !header.threads,
         })
-    }
-
-    /// Removes what a call has left in its folder; false if something stays.
-    async fn wipe(&self) -> bool {
-        let home = self.home.path().to_path_buf();
-        if std::fs::read_dir(&home).is_ok_and(|mut entries| entries.next().is_none()) {
-            return true;
-        }
-        tokio::task::spawn_blocking(move || wipe(&home)).await.unwrap_or(false)
     }
 
     async fn exchange(
@@ -346,19 +331,6 @@ fn sift(window: &mut Vec<u8>, marker: &[u8], capture: &mut Capture) -> bool {
     found.is_some()
 }
 
-/// Empties a folder; false if something stays.
-fn wipe(folder: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder) else { return false };
-    entries.into_iter().all(|entry| {
-        let Ok(entry) = entry else { return false };
-        let removed = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(entry.path()),
-            _ => std::fs::remove_file(entry.path()),
-        };
-        removed.is_ok()
-    })
-}
-
 fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
@@ -368,15 +340,10 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// All that the code sees of its surroundings.
-fn environment(home: &Path) -> Vec<(&'static str, OsString)> {
+/// All that the code sees of its surroundings, beside the folder of its execution.
+fn environment() -> Vec<(&'static str, OsString)> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let mut pairs = vec![
-        ("PATH", path),
-        ("LANG", "C.UTF-8".into()),
-        ("HOME", home.into()),
-        ("TMPDIR", home.into()),
-    ];
+    let mut pairs = vec![("PATH", path), ("LANG", "C.UTF-8".into())];
     // A managed runtime keeps the interpreter's own libraries there.
     pairs.extend(std::env::var_os("LD_LIBRARY_PATH").map(|value| ("LD_LIBRARY_PATH", value)));
     pairs

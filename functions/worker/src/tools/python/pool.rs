@@ -8,6 +8,7 @@ use nix::sys::prctl::set_dumpable;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::folders::{Folders, Stay};
 use super::interpreter::{Interpreter, Loss, Reply, Settings};
 
 /// A bounded set of interpreters; each is started when first needed and replaced when lost.
@@ -18,6 +19,7 @@ pub struct PythonPool {
     idle: Mutex<Vec<Interpreter>>,
     /// The interpreter behind a script that `python` names.
     direct: OnceLock<PathBuf>,
+    folders: Folders,
 }
 
 impl PythonPool {
@@ -33,6 +35,7 @@ impl PythonPool {
             free: Semaphore::new(size.clamp(1, Semaphore::MAX_PERMITS)),
             idle: Mutex::new(Vec::new()),
             direct: OnceLock::new(),
+            folders: Folders::default(),
         }
     }
 
@@ -68,6 +71,14 @@ impl PythonPool {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(interpreter);
         }
         Ok(reply)
+    }
+
+    /// The folder of an execution's code, for the time of one call.
+    pub(super) async fn folder(&self, execution_id: &str) -> Result<Stay<'_>, Loss> {
+        self.folders.enter(execution_id).await.map_err(|error| Loss::Start {
+            python: self.python.display().to_string(),
+            why: format!("no temporary folder: {error}"),
+        })
     }
 
     /// An idle interpreter that still lives.

@@ -143,6 +143,10 @@ class Surroundings:
             os.environ.clear()
             os.environ.update(self.environ)
         os.environ["NOETL_COMMAND_ID"] = request["key"]
+        os.environ["HOME"] = os.environ["TMPDIR"] = request["folder"]
+        if "tempfile" in sys.modules:
+            # It remembers the folder of the execution before.
+            sys.modules["tempfile"].tempdir = None
         self.expected = self.raw_environ()
         if sys.path != self.path:
             sys.path[:] = self.path

@@ -7,9 +7,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::tests::{call_for, fail, run, tool, works};
+use super::tests::{call_for, call_of, fail, run, tool, works};
 
 const CANARY: &str = "canary-5f1c0e";
 /// What the process of a case is told: whose environment is looked for.
@@ -111,7 +111,10 @@ async fn code_finds_nothing_of_a_worker_without_powers_either() {
 
 #[tokio::test]
 async fn code_cannot_gain_powers() {
-    let code = "text = open('/proc/self/status').read()\nresult = {k: v.strip() for k, v in (line.split(':', 1) for line in text.splitlines())}";
+    let code = r"
+lines = open('/proc/self/status').read().splitlines()
+result = {name: value.strip() for name, value in (line.split(':', 1) for line in lines)}
+";
     let status = run(&tool(), code, json!({})).await;
     assert_eq!(status["NoNewPrivs"], "1");
     for set in ["CapPrm", "CapEff", "CapBnd"] {
@@ -146,7 +149,14 @@ async fn a_gigabyte_of_output_is_drained_in_bounded_memory() {
         let tool = tool();
         works(&tool).await;
         let before = resident();
-        let code = "block = b'x' * (1 << 20)\nfor _ in range(1024):\n    view = memoryview(block)\n    while view:\n        view = view[os.write(1, view):]\nresult = 1";
+        let code = r"
+block = b'x' * (1 << 20)
+for _ in range(1024):
+    view = memoryview(block)
+    while view:
+        view = view[os.write(1, view):]
+result = 1
+";
         let allowed = Duration::from_mins(5);
         let ended = call_for(&tool, json!({"code": code}), json!({}), allowed).await.unwrap();
         assert!(ended.output.len() < 20_000 && ended.output.contains("bytes cut"));
@@ -156,12 +166,31 @@ async fn a_gigabyte_of_output_is_drained_in_bounded_memory() {
 }
 
 #[tokio::test]
-async fn files_of_one_call_are_gone_in_the_next() {
+async fn files_of_one_execution_are_gone_in_the_next() {
     let tool = tool();
-    let code = "import tempfile\nhome = os.environ['HOME']\nopen(os.path.join(tempfile.gettempdir(), 'left'), 'w').write('secret')\nos.makedirs(home + '/a/b')\nopen(home + '/a/b/.hidden', 'w').close()\nos.symlink('/etc', home + '/link')\nresult = [home, os.getpid()]";
-    let first = run(&tool, code, json!({})).await;
-    let look = "import tempfile\nhome = os.environ['HOME']\nresult = [os.listdir(old) if os.path.exists(old) else [], os.listdir(home), os.listdir(tempfile.gettempdir())]";
-    let left = run(&tool, look, json!({"old": first[0]})).await;
-    assert_eq!(left, json!([[], [], []]));
+    let allowed = Duration::from_mins(1);
+    let leave = r"
+import tempfile
+home = os.environ['HOME']
+open(os.path.join(tempfile.gettempdir(), 'left'), 'w').write('secret')
+os.makedirs(home + '/a/b')
+open(home + '/a/b/.hidden', 'w').close()
+os.symlink('/etc', home + '/link')
+result = [home, os.getpid()]
+";
+    let look = r"
+old = os.listdir(old) if os.path.exists(old) else []
+result = [old, sorted(os.listdir(os.environ['HOME'])), os.getpid()]
+";
+    let config = |code: &str| json!({"code": code});
+    let ask = async |execution: &str, old: &Value| {
+        let args = json!({"old": old});
+        call_of(&tool, execution, config(look), args, allowed).await.unwrap().result
+    };
+    let first = call_of(&tool, "1", config(leave), json!({}), allowed).await.unwrap().result;
+    let again = ask("1", &first[0]).await;
+    assert_eq!(again[1], json!(["a", "left", "link"]), "another attempt may count on them");
+    let other = ask("2", &first[0]).await;
+    assert_eq!(other, json!([[], [], first[1]]), "the same interpreter, and nothing is left");
     assert!(std::path::Path::new("/etc/passwd").exists(), "a link is removed, not what it shows");
 }

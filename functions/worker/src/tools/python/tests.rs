@@ -24,6 +24,16 @@ pub(super) async fn call_for(
     args: Value,
     allowed: Duration,
 ) -> Result<Success, (ToolFailure, Success)> {
+    call_of(tool, "99", config, args, allowed).await
+}
+
+pub(super) async fn call_of(
+    tool: &Python,
+    execution_id: &str,
+    config: Value,
+    args: Value,
+    allowed: Duration,
+) -> Result<Success, (ToolFailure, Success)> {
     let (Value::Object(config), Value::Object(args)) = (config, args) else { panic!("maps") };
     let context = json!({"workload": {"size": 3}, "colour": "red", "input": {"inner": 1}});
     let call = Call {
@@ -33,7 +43,7 @@ pub(super) async fn call_for(
         idempotency_key: "c7.2",
         deadline: Instant::now() + allowed,
         attempt: 1,
-        execution_id: "99",
+        execution_id,
         step: "work",
         saves: false,
         progress: crate::tool::Progress::default(),
@@ -377,7 +387,7 @@ async fn code_sees_nothing_of_the_worker() {
     let places = "import tempfile\nresult = [tempfile.gettempdir(), os.environ['HOME']]";
     let places = run(&tool, places, json!({})).await;
     assert!(places[0].as_str().unwrap().contains("noetl-python-"), "{places}");
-    assert_eq!(places[0], places[1], "its home and its temporary folder go with the interpreter");
+    assert_eq!(places[0], places[1], "its home and its temporary folder are the execution's");
 }
 
 #[tokio::test]
