@@ -229,13 +229,13 @@ pub const POSTGRES_POOLS_MAX: usize = 32;
 /// Bytes of the rows of one call, as JSON: half of a result, as the last rows stand in it twice.
 pub const SQL_ROWS_BYTES_MAX: usize = RESULT_BYTES_MAX / 2;
 
-/// Bytes of one frame between the worker and `worker-duckdb`: a result or a batch, and its envelope.
+/// Bytes of one frame between the worker and `duckdb-engine`: a result or a batch, and its envelope.
 pub const DUCKDB_FRAME_BYTES_MAX: usize = RESULT_BYTES_MAX + (4 << 20);
-/// Bytes of the rows that `worker-duckdb` gives out at once when somebody reads a few at a time.
+/// Bytes of the rows that `duckdb-engine` gives out at once when somebody reads a few at a time.
 pub const DUCKDB_CHUNK_BYTES: usize = 4 << 20;
-/// Calls that use one `worker-duckdb` at once: each has a thread and a connection there.
+/// Calls that use one `duckdb-engine` at once: each has a thread and a connection there.
 pub const DUCKDB_SESSIONS_MAX: usize = 32;
-/// Databases that one `worker-duckdb` keeps open: each has memory and a file of its own.
+/// Databases that one `duckdb-engine` keeps open: each has memory and a file of its own.
 pub const DUCKDB_DATABASES_MAX: usize = 8;
 /// Milliseconds after its last use at which a database is closed, and its file free for others.
 pub const DUCKDB_IDLE_MS: u64 = 10_000;
@@ -247,7 +247,7 @@ pub const DUCKDB_TEMP_BYTES: u64 = 8 << 30;
 pub const DUCKDB_THREADS_MAX: usize = 4;
 /// Milliseconds for which a database file that another process holds is tried again.
 pub const DUCKDB_LOCK_MS: u64 = 5_000;
-/// Milliseconds that `worker-duckdb` has to come up: it maps a library of 70 MB.
+/// Milliseconds that `duckdb-engine` has to come up: it maps a library of 70 MB.
 pub const DUCKDB_START_MS: u64 = 30_000;
 
 /// Databases that one `SQLite` call may attach beside its own: its own limit.

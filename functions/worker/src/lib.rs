@@ -5,7 +5,7 @@
 //! * [`handler`]: what a queue calls; executes a command and sends the answer.
 //! * [`execute`]: a command becomes outcomes. Never fails: a problem is an outcome with an error.
 //! * [`mod@tool`]: what a tool is. [`tools`]: one file per kind.
-//! * [`kinds`]: which tools a playbook calls at all.
+//! * [`kinds`]: which tools a playbook calls at all. [`toolbox`]: makes the tools of a process.
 //! * `task`: which tool a command calls, with which raw configuration; `sink`: what is saved by default.
 //! * `render`: the only place that evaluates templates; `scope` holds what they see,
 //!   `unit` what a run of several calls adds.
@@ -30,6 +30,7 @@ pub mod execute;
 
 pub mod kinds;
 pub mod tool;
+pub mod toolbox;
 pub mod tools;
 
 mod cache;
