@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! * [`handler`]: what a queue calls; executes a command and sends the answer.
+//! * `lambda`: the same as a function (feature `lambda`).
 //! * [`execute`]: a command becomes outcomes. Never fails: a problem is an outcome with an error.
 //! * [`mod@tool`]: what a tool is. [`tools`]: one file per kind.
 //! * [`kinds`]: which tools a playbook calls at all. [`toolbox`]: makes the tools of a process.
@@ -27,6 +28,8 @@ pub mod handler;
 
 pub mod aws;
 pub mod execute;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 
 pub mod kinds;
 pub mod tool;
