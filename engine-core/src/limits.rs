@@ -326,6 +326,12 @@ pub const NATS_LIST_MAX: usize = 10_000;
 /// Buckets or streams that an error names.
 pub const NATS_NAMES_SHOWN: usize = 20;
 
+/// Milliseconds for one request to NATS: a leader that is elected anew needs some seconds.
+pub const NATS_REQUEST_MS: u64 = 5_000;
+/// Bytes of a message to NATS that headers and subject may take: a key has at most 500, a header 100.
+pub const NATS_HEADER_BYTES: usize = 1 << 10;
+/// Reads of one list or page that are under way at once.
+pub const NATS_PARALLEL_MAX: usize = 16;
 /// Entries of a playbook's keychain: each may be a request before a call.
 pub const KEYCHAIN_ENTRIES_MAX: usize = 100;
 /// Fetched keychain values that a worker keeps: executions that run at the same time, times their entries.

@@ -82,10 +82,15 @@ fn config(name: &str, dynamodb: &str) -> Config {
 async fn unprovisioned(dynamodb: &str) -> World {
     let config = config(&unique(), dynamodb);
     let clock = Arc::new(ManualClock::new(START_MS));
-    let options = Options { parse: crate::catalog::parse, expanded, clock: clock.clone() };
     let faults = Faults::new(transport());
-    let aws = Aws::open_over(config.clone(), options, faults.connector()).await.unwrap();
+    let aws = opened(&config, &clock, &faults).await;
     World { aws, faults, clock, config }
+}
+
+/// The same resources, as another process sees them.
+async fn opened(config: &Config, clock: &Arc<ManualClock>, faults: &Faults) -> Aws {
+    let options = Options { parse: crate::catalog::parse, expanded, clock: clock.clone() };
+    Aws::open_over(config.clone(), options, faults.connector()).await.unwrap()
 }
 
 /// A world of its own on the emulator, with `DynamoDB` at the address in the variable `dynamodb`.

@@ -5,7 +5,7 @@ use engine_core::ids::ExecutionId;
 use engine_core::payload::{Blob, PayloadRef, sha256_hex};
 use engine_core::ports::{PayloadStore, PortErrorKind};
 
-async fn contract(store: &dyn PayloadStore) {
+pub(crate) async fn contract(store: &dyn PayloadStore) {
     for bytes in [vec![], b"[1,2]".to_vec(), vec![0xff; 3_000_000]] {
         let blob = Blob::new(ExecutionId(7), bytes);
         let missing = store.get(&blob.reference).await.unwrap_err();

@@ -81,11 +81,16 @@ pub(crate) fn loop_of(id: i64, step: &str, event_id: i64) -> AggregateKey {
 
 /// A state that says by `folded` which entry it belongs to.
 pub(crate) fn state(seq: u64) -> State {
+    state_of(seq, Status::Running)
+}
+
+/// The state of an execution that stands so, after entry `seq`.
+pub(crate) fn state_of(seq: u64, status: Status) -> State {
     State::Execution(Box::new(ExecutionState {
         parent: None,
         timer: None,
         arrived: BTreeMap::new(),
-        status: Status::Running,
+        status,
         playbook: playbook_ref(),
         workload: Payload::Inline(json!({"text": "quote \" and \u{1F600}", "big": i64::MAX})),
         vars: BTreeMap::new(),

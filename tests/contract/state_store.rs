@@ -12,7 +12,7 @@ use engine_core::event::Status;
 use engine_core::ids::ExecutionId;
 use engine_core::payload::Payload;
 
-async fn contract(store: Arc<dyn StateStore>) {
+pub(crate) async fn contract(store: Arc<dyn StateStore>) {
     an_unknown_aggregate_is_empty(&*store).await;
     what_is_committed_is_read_back(&*store).await;
     only_the_next_entry_is_taken(&*store).await;

@@ -30,7 +30,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
-use engine_core::limits::{AWS_ATTEMPTS_MAX, AWS_REQUEST_MS, AWS_TRY_MS};
+use engine_core::limits::{AWS_ATTEMPTS_MAX, AWS_BACKOFF_MS, AWS_REQUEST_MS, AWS_TRY_MS};
 use engine_core::ports::{PayloadStore, PortError, PortErrorKind, Ports};
 
 use self::catalog::DynamoCatalog;
@@ -178,17 +178,21 @@ impl Aws {
     }
 }
 
-/// What all clients share. Tries are spaced by what AWS answers to all of them: a throttled table is not
-/// asked more often by more of them.
+/// What all clients share. Retries are few and short: what lasts longer goes back to its queue. Not the
+/// adaptive ones, which slow down every request of the process, for half a minute, when one partition of
+/// one table throttles.
 async fn sdk(access: &Access, connector: SharedHttpConnector) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(Duration::from_millis(AWS_TRY_MS))
         .operation_timeout(Duration::from_millis(AWS_REQUEST_MS))
         .build();
+    let retries = RetryConfig::standard()
+        .with_max_attempts(AWS_ATTEMPTS_MAX)
+        .with_initial_backoff(Duration::from_millis(AWS_BACKOFF_MS));
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(access.region.clone()))
         .http_client(client(connector))
-        .retry_config(RetryConfig::adaptive().with_max_attempts(AWS_ATTEMPTS_MAX))
+        .retry_config(retries)
         .timeout_config(timeouts);
     match &access.credentials {
         Some(credentials) => loader.credentials_provider(credentials.clone()).load().await,

@@ -4,14 +4,19 @@
 //!
 //! * [`embedded`]: everything in one process, with one file or none (feature `embedded`, the default).
 //! * `aws`: `DynamoDB`, SQS and S3 (feature `aws`).
+//! * `nats`: states in `JetStream` (feature `nats`). `cloud`: a deployment, with states in either.
 //! * [`catalog`], [`credentials`], [`executions`]: what shells ask beside the engine's ports.
 //! * [`wire`]: messages as queues carry them.
 //! * [`clock`], [`ids`]: the only two sources of chance in the tree.
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(all(feature = "aws", feature = "nats"))]
+pub mod cloud;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "nats")]
+pub mod nats;
 
 pub mod catalog;
 pub mod credentials;

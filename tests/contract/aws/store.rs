@@ -1,6 +1,5 @@
 //! The log in tables.
 
-use engine_core::driver::Driver;
 use engine_core::event::{Fact, Status};
 use engine_core::ids::{EventId, ExecutionId};
 use engine_core::payload::Payload;
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use super::faults::Fault;
 use super::{World, on_both, unprovisioned};
-use crate::samples::{chain, entry, execution, finished, loop_of, started, state_with};
+use crate::samples::{chain, entry, execution, finished, loop_of, started, state_of};
 use adapters::executions::Executions as _;
 
 const PUT: &str = "DynamoDB_20120810.PutItem";
@@ -96,21 +95,22 @@ async fn throttling_is_waited_for_and_then_told(world: &World) {
 fn noise(bytes: usize) -> String {
     let mut state = 1_u64;
     let letters = (0..bytes).map(|_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         char::from(b'!' + u8::try_from((state >> 33) % 90).unwrap())
     });
     letters.collect()
 }
 
-fn saved(text: String) -> Fact {
+fn saved(text: &str) -> Fact {
     let data = Payload::Inline(json!(text));
     Fact::Saved { run: EventId(1), index: None, step: "s".into(), data }
 }
 
 async fn an_entry_larger_than_an_item_is_refused(world: &World) {
     let (store, key) = (&world.aws.store, execution(1));
-    store.commit(&entry(&key, 1, vec![saved(noise(300_000))])).await.unwrap();
-    let error = store.commit(&entry(&key, 2, vec![saved(noise(600_000))])).await.unwrap_err();
+    store.commit(&entry(&key, 1, vec![saved(&noise(300_000))])).await.unwrap();
+    let error = store.commit(&entry(&key, 2, vec![saved(&noise(600_000))])).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Refused);
     assert!(error.to_string().starts_with("entry 2 of `exec:1`: the entry is larger"), "{error}");
     assert_eq!(store.tail(&key).await.unwrap().unwrap().seq, 1);
@@ -120,7 +120,7 @@ async fn what_compresses_is_cheaper_and_comes_back(world: &World) {
     let (store, key) = (&world.aws.store, execution(1));
     let before = world.aws.meter.usage();
     let text = r#"{"name": "value", "other": [1, 2, 3]}, "#.repeat(200);
-    let committed = entry(&key, 1, vec![saved(text.clone())]);
+    let committed = entry(&key, 1, vec![saved(&text)]);
     store.commit(&committed).await.unwrap();
     let used = world.aws.meter.usage();
     assert!(text.len() > 7_000 && used.write_units - before.write_units <= 2, "{used:?}");
@@ -130,7 +130,7 @@ async fn what_compresses_is_cheaper_and_comes_back(world: &World) {
 async fn long_logs_are_read_page_by_page(world: &World) {
     let (store, key) = (&world.aws.store, execution(1));
     for seq in 1..=6 {
-        store.commit(&entry(&key, seq, vec![saved(noise(250_000))])).await.unwrap();
+        store.commit(&entry(&key, seq, vec![saved(&noise(250_000))])).await.unwrap();
     }
     let before = world.faults.tried("Query");
     let entries = store.entries(&key, 1, usize::MAX).await.unwrap();
@@ -144,7 +144,7 @@ async fn an_end_that_was_not_noted_is_mended_by_whoever_looks(world: &World) {
         store.commit(&entry(&execution(id), 1, vec![started()])).await.unwrap();
     }
     let mut last = entry(&execution(1), 2, vec![finished(Status::Completed)]);
-    last.state = state_with(Status::Completed);
+    last.state = state_of(2, Status::Completed);
     world.faults.plan(UPDATE, 4, &Fault::Lost);
     store.commit(&last).await.unwrap();
     assert!(world.faults.all_happened(), "the commit stands though its end was not noted");
@@ -162,16 +162,14 @@ async fn a_start_that_came_to_nothing_is_not_listed(world: &World) {
     let store = &world.aws.store;
     // Two rows are written, then the entry is not.
     let first = entry(&execution(1), 1, vec![started()]);
-    world.faults.plan("PutItem", 0, &Fault::Lost);
-    world.faults.plan(PUT, 0, &Fault::Lost);
     let denied = Fault::Refused(400, "AccessDeniedException");
-    world.faults.skip(PUT, 2);
+    world.faults.plan(PUT, 2, &Fault::None);
     world.faults.plan(PUT, 1, &denied);
     assert_eq!(store.commit(&first).await.unwrap_err().kind, PortErrorKind::Refused);
     assert_eq!(store.executions(None, 10).await.unwrap(), []);
     assert_eq!(store.running(None, 10).await.unwrap(), []);
     assert_eq!(store.execution(ExecutionId(1)).await.unwrap(), None);
-    world.faults.skip(PUT, 1);
+    world.faults.plan(PUT, 1, &Fault::None);
     world.faults.plan(PUT, 1, &denied);
     let inner = entry(&loop_of(1, "s", 5), 1, vec![]);
     assert_eq!(store.commit(&inner).await.unwrap_err().kind, PortErrorKind::Refused);
@@ -189,22 +187,21 @@ async fn no_commit_of_a_driver_reads_for_the_gap(world: &World) {
     let before = reads();
     store.commit(&entry(&key, 2, vec![])).await.unwrap();
     assert_eq!(reads(), before, "it has committed the entry before itself");
-    let other = store_of_another_process(world).await;
+    let other = super::opened(&world.config, &world.clock, &world.faults).await;
     other.store.tail(&key).await.unwrap();
     let before = reads();
     other.store.commit(&entry(&key, 3, vec![])).await.unwrap();
     assert_eq!(reads(), before, "it has read the tail");
 }
 
-async fn store_of_another_process(world: &World) -> adapters::aws::Aws {
-    let options = adapters::options::Options {
-        parse: crate::catalog::parse,
-        expanded: crate::samples::expanded,
-        clock: world.clock.clone(),
-    };
-    adapters::aws::Aws::open_over(world.config.clone(), options, world.faults.connector())
-        .await
-        .unwrap()
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_given_up_and_asked_again() {
+    let world = super::world("NOETL_TEST_DYNAMODB").await;
+    let (store, key) = (&world.aws.store, execution(1));
+    world.faults.plan(PUT, 2, &Fault::Hangs);
+    store.commit(&entry(&key, 1, vec![])).await.unwrap();
+    assert!(world.faults.all_happened());
+    assert_eq!(store.tail(&key).await.unwrap().unwrap().seq, 1);
 }
 
 #[tokio::test]
@@ -215,5 +212,4 @@ async fn what_is_missing_is_named_with_the_variable_that_names_it() {
     let expect = format!("table `{}` does not exist", world.config.state_table);
     assert!(error.to_string().starts_with(&expect), "{error}");
     assert!(error.to_string().contains("`NOETL_STATE_TABLE` names it"), "{error}");
-    drop(Driver::new(world.aws.ports()));
 }

@@ -243,6 +243,20 @@ fn d14_the_first_next_of_a_run_counts_and_what_later_rules_set_still_does() {
 }
 
 #[test]
+fn the_time_in_a_workload_is_that_of_the_start_and_is_kept() {
+    let workload = "workload: {at: '{{ now() }}', late: '{{ workload.at }}'}
+workflow:
+  - {step: start, tool: {kind: noop}, next: b}
+  - {step: b, tool: {kind: noop}, vars: {at: '{{ workload.at }}'}}
+";
+    let bench = ran(workload);
+    let at = bench.load(&bench.state().workload)["at"].clone();
+    assert!(at.as_str().is_some_and(|at| at.starts_with("1970-01-01T00:16:4")), "{at}");
+    assert_eq!(bench.load(&bench.state().workload)["late"], at);
+    assert_eq!(bench.var("at"), at, "later steps see the same");
+}
+
+#[test]
 fn d15_inputs_are_laid_over_the_workload_in_both_forms_and_before_it_is_rendered() {
     let bench = ran_with(
         "workload: {a: {x: 1, y: 1}, b: 1, list: [1, 2], c: '{{ workload.b + 1 }}'}

@@ -2,10 +2,13 @@
 //!
 //! | pk | sk | attributes |
 //! |---|---|---|
-//! | `exec:{id}`, `exec:{id}:loop:{step}:{event_id}` | number of the entry | `at_ms`, `event_id`, `next_event_id`, `inputs`, `facts`, `state` |
-//! | `exec:{id}:loops` | event id of the loop | `key` |
+//! | key of an aggregate | entry | `at_ms`, `event_id`, `next_event_id`, `inputs`, `facts`, `state` |
+//! | `exec:{id}:loops` | event id of a loop | `key` |
 //! | `executions:{00..15}` | execution id | `path`, `status`, `started_ms`, `ended_ms` |
 //! | `running:{00..15}` | execution id | the same, while it runs |
+//!
+//! The key of an aggregate is `exec:{id}` or `exec:{id}:loop:{step}:{event_id}`.
+//! Rows that are created under a condition have `by` beside these: the mark of the call that wrote them.
 //!
 //! # Invariants
 //!

@@ -63,7 +63,7 @@ impl DynamoStore {
         try_join(all, running).await.map(drop)
     }
 
-    /// Notes the end of an execution. The commit stands, so a failure is only told.
+    /// Notes the end of an execution, if the entry is it.
     pub(super) async fn note_end(&self, entry: &Entry) {
         let status = entry.facts.iter().find_map(|fact| match fact {
             Fact::Finished { status, .. } => Some(*status),
@@ -71,20 +71,24 @@ impl DynamoStore {
         });
         let Some(status) = status else { return };
         let id = entry.execution_id();
-        if let Err(error) = self.end(id, status, entry.at_ms).await {
-            warn!(execution_id = %id, %error, "the list still shows the execution as running; a sweep mends it");
-        }
+        self.end(id, status, entry.at_ms).await;
     }
 
-    /// First the line, then the other list: what is lost in between is still found as running.
-    async fn end(&self, id: ExecutionId, status: Status, ended_ms: i64) -> Result<(), PortError> {
+    /// Brings both lists up to an end that is committed. Nobody waits for it, so a failure is only told.
+    async fn end(&self, id: ExecutionId, status: Status, ended_ms: i64) {
         let changes = Changes {
             set: vec![("status", text(status_text(status))), ("ended_ms", integer(ended_ms))],
             only_existing: true,
             ..Changes::default()
         };
-        self.table.change(List::All.key(id), changes).await?;
-        self.table.delete(List::Running.key(id)).await.map(drop)
+        // First the line, then the other list: what is lost in between is still found as running.
+        let mended = async {
+            self.table.change(List::All.key(id), changes).await?;
+            self.table.delete(List::Running.key(id)).await
+        };
+        if let Err(error) = mended.await {
+            warn!(execution_id = %id, %error, "an ended execution is listed as running until somebody looks");
+        }
     }
 
     /// The first `limit` lines in a range of ids, over all partitions.
@@ -129,7 +133,7 @@ impl DynamoStore {
         {
             // Nearly always the time of the end: what comes after it are late answers.
             (line.status, line.ended_ms) = (state.status, Some(tail.at_ms));
-            self.end(line.execution_id, state.status, tail.at_ms).await?;
+            self.end(line.execution_id, state.status, tail.at_ms).await;
         }
         Ok(Some(line))
     }
