@@ -54,3 +54,7 @@ mod task;
 mod unit;
 
 pub use credentials::RemoteSecrets;
+
+/// Directives that the filter of every log must end with: what these libraries log of a call holds
+/// statements and notices, and so secrets.
+pub const UNLOGGED: [&str; 1] = ["tokio_postgres=warn"];
