@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use engine_core::driver::{Delivery, Driver, DriverError, Handled};
 use engine_core::ids::AggregateKey;
 use engine_core::limits::BATCH_INPUTS_MAX;
+use engine_core::transition::RuleCount;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, warn};
@@ -16,6 +17,8 @@ pub struct Folded {
     pub again: Vec<usize>,
     /// Inputs that changed nothing, of those that are done with.
     pub ignored: usize,
+    /// How often rules were asked.
+    pub rules: RuleCount,
 }
 
 /// Handles a batch of any aggregates until `deadline`; none for as long as it takes.
@@ -36,27 +39,34 @@ pub async fn handle_batch(
     }
     let folds = groups.into_values().map(async |group| {
         let (indexes, group): (Vec<usize>, Vec<Delivery>) = group.into_iter().unzip();
-        let (folded, ignored) = fold(driver, &group, deadline).await;
-        (indexes.into_iter().skip(folded), ignored)
+        let (done, folded) = fold(driver, &group, deadline).await;
+        (indexes.into_iter().skip(done), folded)
     });
-    let mut folded = Folded::default();
-    for (again, ignored) in join_all(folds).await {
-        folded.again.extend(again);
-        folded.ignored += ignored;
+    let mut all = Folded::default();
+    for (again, folded) in join_all(folds).await {
+        all.again.extend(again);
+        all.add(folded.ignored, folded.rules);
     }
-    folded.again.sort_unstable();
-    folded
+    all.again.sort_unstable();
+    all
 }
 
-/// Folds deliveries of one aggregate; how many of them, from the first on, are done with, and how many of
-/// those changed nothing.
-async fn fold(driver: &Driver, group: &[Delivery], deadline: Option<Instant>) -> (usize, usize) {
-    let (mut folded, mut ignored) = (0, 0);
+impl Folded {
+    fn add(&mut self, ignored: usize, rules: RuleCount) {
+        self.ignored += ignored;
+        self.rules.evaluated += rules.evaluated;
+        self.rules.matched += rules.matched;
+    }
+}
+
+/// Folds deliveries of one aggregate; how many of them, from the first on, are done with, and what they did.
+async fn fold(driver: &Driver, group: &[Delivery], deadline: Option<Instant>) -> (usize, Folded) {
+    let (mut done, mut folded) = (0, Folded::default());
     for chunk in group.chunks(BATCH_INPUTS_MAX) {
         match within(deadline, Box::pin(handle_group(driver, chunk))).await {
             Some(Ok(handled)) => {
-                folded += chunk.len();
-                ignored += handled.ignored.len();
+                done += chunk.len();
+                folded.add(handled.ignored.len(), handled.rules);
             }
             Some(Err(_logged)) => break,
             None => {
@@ -70,7 +80,7 @@ async fn fold(driver: &Driver, group: &[Delivery], deadline: Option<Instant>) ->
             }
         }
     }
-    (folded, ignored)
+    (done, folded)
 }
 
 /// What a future gives until a deadline; none if there is no time for it.

@@ -19,7 +19,7 @@ use tracing::{debug, error};
 
 use super::counted::{Counted, Counts};
 use super::start::Starter;
-use crate::handler::{handle_batch, within};
+use crate::handler::{Folded, handle_batch, within};
 
 /// How the name of the start queue ends.
 const START_QUEUE: &str = "-start";
@@ -97,7 +97,7 @@ impl EventHandler {
         let folded = Box::pin(handle_batch(&self.driver, deliveries, deadline)).await;
         let again = folded.again.iter().filter_map(|index| read.get(*index).copied());
         let again: Vec<&Message> = again.collect();
-        self.tell(&read, &again, folded.ignored);
+        self.tell(&read, &again, &folded);
         for message in again {
             let delay_s = delay_s(message.receives());
             let delay_s = match message.group() {
@@ -172,18 +172,21 @@ impl EventHandler {
     }
 
     /// Tells the metrics of a batch.
-    fn tell(&self, read: &[&Message], again: &[&Message], ignored: usize) {
+    fn tell(&self, read: &[&Message], again: &[&Message], folded: &Folded) {
         let now_ms = self.clock.now_ms();
         let done = read.iter().filter(|one| !again.iter().any(|other| std::ptr::eq(**one, *other)));
         let sent = done.filter_map(|message| message.sent_ms());
         let latencies = sent.map(|sent_ms| u64::try_from(now_ms - sent_ms).unwrap_or_default());
         let handled = read.len() - again.len();
+        let Folded { ignored, rules, .. } = *folded;
         let latency =
             Metric { name: "EventLatency", unit: Unit::Milliseconds, values: latencies.collect() };
         let mut metrics = vec![
             latency,
-            Metric::count("InputsApplied", (handled - ignored.min(handled)) as u64),
+            Metric::count("InputsApplied", handled.saturating_sub(ignored) as u64),
             Metric::count("InputsIgnored", ignored as u64),
+            Metric::count("RulesEvaluated", rules.evaluated),
+            Metric::count("RulesMatched", rules.matched),
         ];
         metrics.extend(self.counts.take());
         self.metrics.emit(now_ms, &metrics);
