@@ -27,7 +27,7 @@ help: ## Lists the targets
 
 test: setup lint infra release duckdb ## Installs what the tests need, then runs everything
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
-		NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/worker-duckdb \
+		NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/duckdb-engine \
 		$(SERVICES) cargo test --workspace --no-fail-fast
 
 setup: $(TOOLS)/venv/pyyaml-$(PYYAML) $(TOOLS)/nats-server-$(NATS) $(TOOLS)/ministack/version-$(MINISTACK) $(TOOLS)/dynamodb/version-$(DYNAMODB_LOCAL) postgres ## Installs what the tests need (idempotent, pinned)
@@ -73,11 +73,11 @@ postgres:
 			|| echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf) \
 		&& apt-get update -qq && apt-get install -y -qq postgresql)
 
-duckdb: ## Installs libduckdb (idempotent, pinned) and builds worker-duckdb beside noetl-lambda
+duckdb: ## Installs libduckdb (idempotent, pinned) and builds duckdb-engine beside noetl-lambda
 	@command -v npm >/dev/null && command -v unzip >/dev/null || (echo "duckdb: installing npm and unzip" \
 		&& apt-get update -qq && apt-get install -y -qq npm unzip)
 	infra/local/duckdb.sh $(TOOLS)/duckdb
-	DUCKDB_LIB_DIR=$(TOOLS)/duckdb cargo build --release --quiet -p worker --features duckdb --bin worker-duckdb
+	DUCKDB_LIB_DIR=$(TOOLS)/duckdb cargo build --release --quiet -p worker --features duckdb --bin duckdb-engine
 
 lint: ## Formatting, clippy without warnings, purity, sizes
 	cargo fmt --all --check
@@ -99,7 +99,7 @@ dev: setup release $(TOOLS)/cargo-lambda/version-$(CARGO_LAMBDA)-$(ZIG) ## Runs 
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda infra/local/dev $(TOOLS)
 
 bench: setup release duckdb ## Measures chains and loops on the durable store; prints a table
-	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/worker-duckdb \
+	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/duckdb-engine \
 		$(SERVICES) python3 tests/bench/bench.py
 
 sim: ## Simulates SIM_SEEDS (default 20000) hostile worlds

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tests::binary::{Ran, command, playbook};
 use tests::canary::{Place, found, places, report};
 use tests::echo::Echo;
+use tests::postgres::Postgres;
 use tests::served::Served;
 
 /// What the token endpoint gives out.
@@ -17,7 +18,8 @@ const TOKEN: &str = "cnry-issued/token+by?oauth~5d1e";
 /// A key for the store of a server.
 const MASTER_KEY: &str = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=";
 
-/// Where a secret is, and what is done with it. `NAME` and `SECRET` stand for both in the text.
+/// Where a secret is, and what is done with it. `NAME` and `SECRET` stand for both in the text, `PG_URL`,
+/// `PG_HOST` and `PG_PORT` for the server of the tests.
 struct Row {
     name: &'static str,
     /// Whether the playbook's own text holds it: the catalog then does, and nothing else may.
@@ -37,7 +39,7 @@ const fn written(name: &'static str, succeeds: bool, text: &'static str) -> Row 
 }
 
 #[rustfmt::skip]
-const ROWS: [Row; 20] = [
+const ROWS: [Row; 32] = [
     written("auth_inline", true, "tool: {kind: http, url: 'http://{{ host }}/', auth: {type: bearer, token: 'SECRET'}}"),
     written("auth_basic_inline", false, "tool: {kind: http, url: 'http://{{ host }}/fail', auth: {type: basic, username: joe, password: 'SECRET'}}"),
     written("header_inline", true, "tool: {kind: http, url: 'http://{{ host }}/', headers: {Authorization: 'Bearer SECRET'}}"),
@@ -58,6 +60,18 @@ const ROWS: [Row; 20] = [
     row("keychain", true, "tool: {kind: http, url: 'http://{{ host }}/', headers: {A: '{{ keychain.b.access_token }}', B: '{{ keychain.c.token }}'}}"),
     row("keychain_oauth", true, "tool: {kind: http, url: 'http://{{ host }}/', headers: {Authorization: 'Bearer {{ keychain.o.access_token }}'}}"),
     row("keychain_fails", false, "tool: {kind: http, url: 'http://{{ host }}/', headers: {Authorization: 'Bearer {{ keychain.f.access_token }}'}}"),
+    row("postgres_password", false, "tool: {kind: postgres, auth: {type: postgres, db_host: PG_HOST, db_port: 'PG_PORT', db_user: joe, db_name: d, db_password: '{{ secret.NAME.token }}'}, query: 'select 1'}"),
+    written("postgres_string", false, "tool: {kind: postgres, auth: {db_conn_string: 'host=PG_HOST port=PG_PORT user=joe dbname=d password=SECRET'}, query: 'select 1'}"),
+    row("postgres_param", true, "tool: {kind: postgres, auth: {db_conn_string: 'PG_URL'}, query: 'select $1::text as s, encode(convert_to($1::text, ''UTF8''), ''hex'') as h', params: ['{{ secret.NAME.token }}']}"),
+    row("postgres_statement", true, "tool: {kind: postgres, auth: {db_conn_string: 'PG_URL'}, query: \"select '{{ secret.NAME.token }}' as s\"}"),
+    row("postgres_param_fails", false, "tool: {kind: postgres, auth: {db_conn_string: 'PG_URL'}, query: 'select ($1::text)::int', params: ['{{ secret.NAME.token }}']}"),
+    row("sqlite_param", true, "tool: {kind: sqlite, database: ':memory:', query: 'select :s as s, hex(:s) as h', params: {s: '{{ secret.NAME.token }}'}}"),
+    row("sqlite_statement_fails", false, "tool: {kind: sqlite, database: ':memory:', query: \"select '{{ secret.NAME.token }}' from missing\"}"),
+    row("transfer_header", true, "tool: {kind: transfer, source: {type: http, method: POST, url: 'http://{{ host }}/', json: [{id: 1}], data_path: json, headers: {X-Key: '{{ secret.NAME.token }}'}}, target: {type: http, url: 'http://{{ host }}/', headers: {X-Key: '{{ secret.NAME.token }}'}}}"),
+    row("transfer_fails", false, "tool: {kind: transfer, source: {type: http, url: 'http://{{ host }}/fail', headers: {X-Key: '{{ secret.NAME.token }}'}}, target: {type: http, url: 'http://{{ host }}/'}}"),
+    row("shell_env", true, "tool: {kind: shell, env: {S: '{{ secret.NAME.token }}'}, cmd: 'echo \"$S\"; printf %s \"$S\" | base64; echo \"$S\" >&2'}"),
+    row("shell_text", true, "tool: {kind: shell, cmd: \"echo '{{ secret.NAME.token }}'\"}"),
+    row("shell_fails", false, "tool: {kind: shell, args: {s: '{{ secret.NAME.token }}'}, cmd: 'echo \"$S\" >&2; exit 3'}"),
 ];
 
 const KEYCHAIN: &str = "keychain:
@@ -76,7 +90,8 @@ impl Row {
     fn playbook(&self) -> String {
         let keychain = if self.text.contains("keychain.") { KEYCHAIN } else { "" };
         let text = format!("{keychain}workflow:\n  - step: start\n    {}\n", self.text);
-        playbook(&text.replace("NAME", self.name).replace("SECRET", &self.secret()))
+        let text = text.replace("NAME", self.name).replace("SECRET", &self.secret());
+        playbook(&if text.contains("PG_") { with_postgres(&text) } else { text })
     }
 
     fn credential(&self) -> Value {
@@ -98,12 +113,20 @@ impl Row {
     }
 }
 
+fn with_postgres(text: &str) -> String {
+    let server = Postgres::given();
+    let address = server.address();
+    let (host, port) = address.rsplit_once(':').unwrap();
+    text.replace("PG_URL", server.url()).replace("PG_HOST", host).replace("PG_PORT", port)
+}
+
 fn variables() -> Vec<(String, String)> {
     let from_env = ROWS.iter().find(|row| row.name == "from_env").unwrap();
     [
         ("NOETL_LOG", "debug".to_owned()),
         ("NOETL_SECRET_FROM_ENV", from_env.secret()),
         ("NOETL_MASTER_KEY", MASTER_KEY.to_owned()),
+        ("NOETL_ALLOW_SHELL", "1".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()

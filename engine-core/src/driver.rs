@@ -30,7 +30,7 @@ use crate::playbook::{Playbook, PlaybookRef};
 use crate::ports::{PortError, PortErrorKind, Ports, Tail};
 use crate::state::State;
 use crate::template::Loaded;
-use crate::transition::{Moment, Needs, Transition, transition};
+use crate::transition::{Moment, Needs, RuleCount, Transition, transition};
 
 /// Aggregates of one execution that have event ids of their own in one millisecond.
 const EVENT_ID_SHARDS: i64 = 1 << 5;
@@ -55,6 +55,8 @@ pub struct Handled {
     pub ignored: Vec<(InputId, IgnoreReason)>,
     /// How the execution ended, if this batch ended it.
     pub ended: Option<Status>,
+    /// How often rules were asked.
+    pub rules: RuleCount,
 }
 
 /// Why inputs must stay on their queue.
@@ -104,7 +106,8 @@ impl Driver {
                 return Ok(unknown(&inputs));
             };
             let Decided { transition, seq, at_ms, event_id } = decided;
-            let mut handled = Handled { ignored: transition.ignored.clone(), ..Handled::default() };
+            let (ignored, rules) = (transition.ignored.clone(), transition.rules);
+            let mut handled = Handled { ignored, rules, ..Handled::default() };
             if !transition.facts.is_empty() {
                 for blob in &transition.blobs {
                     self.ports.payloads.put(blob).await?;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::payload::sha256_hex;
+
 /// Milliseconds of the Snowflake epoch, 2024-01-01T00:00:00Z, after the Unix epoch.
 pub const SNOWFLAKE_EPOCH_MS: i64 = 1_704_067_200_000;
 
@@ -62,6 +64,18 @@ snowflake! {
     /// One fact of an execution, ascending in the order of the log. A step entry is named by the id of
     /// the event that opened it.
     EventId
+}
+
+impl ExecutionId {
+    /// The id of an execution whose cause has a name: the same for every copy of it, so that a start which
+    /// is delivered twice begins one execution. 63 bits of a hash, and no Snowflake: it tells no time.
+    #[must_use]
+    pub fn derived(cause: &str) -> Self {
+        let hash = sha256_hex(cause.as_bytes());
+        // Hexadecimal text always reads; 0 would be no id.
+        let bits = hash.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        Self(i64::try_from(bits.unwrap_or_default() >> 1).unwrap_or(i64::MAX).max(1))
+    }
 }
 
 /// Declares a text id.
@@ -213,6 +227,16 @@ mod tests {
             let key = AggregateKey::Loop { execution_id, step: StepName(step), event_id };
             prop_assert_eq!(key.to_string().parse::<AggregateKey>().unwrap(), key);
         }
+    }
+
+    #[test]
+    fn a_derived_id_is_positive_and_the_same_for_the_same_cause() {
+        let ids: Vec<i64> =
+            (0..100).map(|number| ExecutionId::derived(&format!("order {number}")).0).collect();
+        assert!(ids.iter().all(|id| *id > 0));
+        let distinct: std::collections::BTreeSet<&i64> = ids.iter().collect();
+        assert_eq!(distinct.len(), 100);
+        assert_eq!(ExecutionId::derived("order 0").0, ids[0]);
     }
 
     #[test]

@@ -94,6 +94,8 @@ pub const CACHED_AGGREGATES_MAX: usize = 64;
 pub const TOOL_TIMEOUT_MS_DEFAULT: u64 = 300_000;
 /// Milliseconds a tool may run at most: a function's own limit, less a margin to answer.
 pub const TOOL_TIMEOUT_MS_MAX: u64 = 890_000;
+/// Milliseconds by which a command may run early: queues count delays in seconds.
+pub const NOT_BEFORE_SLACK_MS: i64 = 1_000;
 /// Milliseconds that a command may wait in its queue before it counts as lost.
 pub const QUEUE_ALLOWANCE_MS: u64 = 300_000;
 
@@ -229,13 +231,13 @@ pub const POSTGRES_POOLS_MAX: usize = 32;
 /// Bytes of the rows of one call, as JSON: half of a result, as the last rows stand in it twice.
 pub const SQL_ROWS_BYTES_MAX: usize = RESULT_BYTES_MAX / 2;
 
-/// Bytes of one frame between the worker and `worker-duckdb`: a result or a batch, and its envelope.
+/// Bytes of one frame between the worker and `duckdb-engine`: a result or a batch, and its envelope.
 pub const DUCKDB_FRAME_BYTES_MAX: usize = RESULT_BYTES_MAX + (4 << 20);
-/// Bytes of the rows that `worker-duckdb` gives out at once when somebody reads a few at a time.
+/// Bytes of the rows that `duckdb-engine` gives out at once when somebody reads a few at a time.
 pub const DUCKDB_CHUNK_BYTES: usize = 4 << 20;
-/// Calls that use one `worker-duckdb` at once: each has a thread and a connection there.
+/// Calls that use one `duckdb-engine` at once: each has a thread and a connection there.
 pub const DUCKDB_SESSIONS_MAX: usize = 32;
-/// Databases that one `worker-duckdb` keeps open: each has memory and a file of its own.
+/// Databases that one `duckdb-engine` keeps open: each has memory and a file of its own.
 pub const DUCKDB_DATABASES_MAX: usize = 8;
 /// Milliseconds after its last use at which a database is closed, and its file free for others.
 pub const DUCKDB_IDLE_MS: u64 = 10_000;
@@ -247,7 +249,7 @@ pub const DUCKDB_TEMP_BYTES: u64 = 8 << 30;
 pub const DUCKDB_THREADS_MAX: usize = 4;
 /// Milliseconds for which a database file that another process holds is tried again.
 pub const DUCKDB_LOCK_MS: u64 = 5_000;
-/// Milliseconds that `worker-duckdb` has to come up: it maps a library of 70 MB.
+/// Milliseconds that `duckdb-engine` has to come up: it maps a library of 70 MB.
 pub const DUCKDB_START_MS: u64 = 30_000;
 
 /// Databases that one `SQLite` call may attach beside its own: its own limit.
@@ -413,3 +415,25 @@ pub const ESM_EVERY_MS_MAX: u64 = 86_400_000;
 pub const ESM_HTTP_REQUESTS_MAX: usize = 64;
 /// Milliseconds of one request at an HTTP front: what an HTTP API of AWS waits for a function.
 pub const ESM_HTTP_MS: u64 = 30_000;
+
+/// Milliseconds before a function's end at which it stops: what it has to say must still be sent.
+pub const FUNCTION_MARGIN_MS: i64 = 2_000;
+/// Seconds after which a message that can never be handled is tried again: it must go to the dead letters
+/// soon, for it holds up its group.
+pub const POISON_RETRY_S: u32 = 1;
+/// Seconds after which inputs that were not folded are tried again, the first times; later they wait for
+/// their visibility timeout, so that ten tries outlast an outage of minutes.
+pub const EVENT_RETRIES_S: [u32; 3] = [1, 3, 9];
+/// Milliseconds that an execution is left alone after its newest entry: the time between two sweeps.
+pub const TICK_INTERVAL_MS: i64 = 60_000;
+/// Running executions that one sweep looks at: what 30 s of reads and ticks allow; the next one goes on.
+pub const SWEEP_EXECUTIONS_MAX: usize = 2_000;
+/// Running executions of one page of a sweep, looked at side by side.
+pub const SWEEP_PAGE: usize = 100;
+/// Milliseconds in which a request behind an HTTP API of AWS must be decided: its function ends at 29 s.
+pub const API_FUNCTION_MS: u64 = 25_000;
+/// Milliseconds that the start of an execution is waited for before it is answered: a warm event handler
+/// needs a tenth of it.
+pub const API_START_MS: i64 = 1_000;
+/// Milliseconds between two looks for it.
+pub const API_START_LOOK_MS: i64 = 100;

@@ -80,6 +80,17 @@ pub struct Transition {
     pub blobs: Vec<Blob>,
     /// Inputs that changed nothing, and why.
     pub ignored: Vec<(InputId, IgnoreReason)>,
+    /// What it took.
+    pub rules: RuleCount,
+}
+
+/// How often rules were asked, and how often one applied. Nothing depends on it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RuleCount {
+    /// Rules whose condition was evaluated.
+    pub evaluated: u64,
+    /// Those that applied.
+    pub matched: u64,
 }
 
 /// What must be known before the decision can be made.
@@ -171,18 +182,19 @@ pub(crate) struct Turn<'a> {
     loaded: Arc<Loaded>,
     /// Whether the answer at hand came from outside, not from a timer.
     is_callback: bool,
+    rules: RuleCount,
 }
 
 impl<'a> Turn<'a> {
     fn begin(moment: Moment<'a>, state: Option<State>, loaded: &Arc<Loaded>) -> Self {
         let (facts, blobs, ignored) = (Vec::new(), Vec::new(), Vec::new());
         let (inline_bytes, loaded) = (0, Arc::clone(loaded));
-        let is_callback = false;
-        Self { moment, state, facts, blobs, inline_bytes, ignored, loaded, is_callback }
+        let (is_callback, rules) = (false, RuleCount::default());
+        Self { moment, state, facts, blobs, inline_bytes, ignored, loaded, is_callback, rules }
     }
 
     fn finish(self, inputs: u64) -> Option<Transition> {
-        let Self { mut facts, blobs, ignored, state, .. } = self;
+        let Self { mut facts, blobs, ignored, state, rules, .. } = self;
         let mut state = state?;
         // Alone they are only counted; beside other facts they cost nothing and tell a reader more.
         if !facts.is_empty() {
@@ -192,7 +204,7 @@ impl<'a> Turn<'a> {
                 .map(|(input, reason)| Fact::Ignored { input: input.clone(), reason: *reason });
             facts.extend(told);
         }
-        Some(Transition { state, facts, blobs, ignored })
+        Some(Transition { state, facts, blobs, ignored, rules })
     }
 
     /// One input: one call per arm.

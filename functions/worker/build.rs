@@ -1,4 +1,4 @@
-//! Tells `worker-duckdb` where it finds libduckdb: beside itself, or where it was linked from.
+//! Tells `duckdb-engine` where it finds libduckdb: beside itself, or where it was linked from.
 
 #![allow(clippy::print_stdout, reason = "it is how a build script speaks")]
 

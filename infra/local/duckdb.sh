@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `worker-duckdb` links and loads into a folder: libduckdb.so and its signed extensions.
+# Installs what `duckdb-engine` links and loads into a folder: libduckdb.so and its signed extensions.
 #
 #   infra/local/duckdb.sh TARGET_DIR [x86_64|aarch64]
 #

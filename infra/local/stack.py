@@ -85,4 +85,6 @@ def make(endpoint, found, concurrency):
         "NOETL_PAYLOADS_BUCKET": f"{STACK}-payloads", "NOETL_EVENTS_QUEUE_URL": urls["events"],
         "NOETL_COMMANDS_QUEUE_URL_PREFIX": urls["commands-noop"].removesuffix("noop"),
         "NOETL_MASTER_KEY_SECRET": secret, "NOETL_METRICS_NAMESPACE": "noetl-lambda",
+        # The services that playbooks call are on this machine too.
+        "NOETL_ALLOW_PRIVATE": "1",
     }, arguments

@@ -63,6 +63,18 @@ pub fn parse(text: &str) -> Parsed {
     parse_with(text, &Checks { text: template::check, expression: template::check_expression })
 }
 
+/// A playbook that was accepted before, as catalogs read it back: or its errors on one line.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn accept(text: &str) -> Result<Playbook, String> {
+    let Parsed { playbook, diagnostics } = parse(text);
+    playbook.ok_or_else(|| {
+        let errors = diagnostics.iter().filter(|found| found.severity == Severity::Error);
+        errors.map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    })
+}
+
 /// Compiles one template; the names that it uses do not matter here.
 type Check = fn(&str) -> Result<BTreeSet<String>, SyntaxError>;
 

@@ -49,6 +49,15 @@ pub fn unsupported_on_lambda(playbook: &Playbook) -> Vec<Diagnostic> {
     report.found
 }
 
+/// Everything that a function in the cloud would not do of `playbook`, each an error.
+#[must_use]
+pub fn refused_on_lambda(playbook: &Playbook) -> Vec<Diagnostic> {
+    let mut found = unsupported(playbook);
+    found.extend(unsupported_on_lambda(playbook));
+    found.sort_by_key(|found| found.position);
+    found
+}
+
 struct Report<'a> {
     playbook: &'a Playbook,
     found: Vec<Diagnostic>,

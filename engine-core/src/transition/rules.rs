@@ -194,8 +194,12 @@ impl<'a> Turn<'a> {
                 _ => {}
             }
             let place = place_of(rule, number, pass.list);
-            if resumed.is_none() && !applies(rule, view, verdict, &place)? {
-                continue;
+            if resumed.is_none() {
+                self.rules.evaluated += 1;
+                if !applies(rule, view, verdict, &place)? {
+                    continue;
+                }
+                self.rules.matched += 1;
             }
             let first = resumed.map_or(0, |from| from.action + 1);
             let acting = Acting { rule, number, list: pass.list, first, place: &place };

@@ -9,6 +9,7 @@
 pub mod catalog;
 pub mod config;
 pub mod credentials;
+pub mod dead_letters;
 pub mod meter;
 pub mod payload_store;
 pub mod provision;

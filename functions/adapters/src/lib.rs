@@ -7,6 +7,8 @@
 //! * `nats`: states in `JetStream` (feature `nats`). `cloud`: a deployment, with states in either.
 //! * [`catalog`], [`credentials`], [`executions`]: what shells ask beside the engine's ports.
 //! * [`wire`]: messages as queues carry them.
+//! * `telemetry`: logs and metrics as `CloudWatch` reads them (feature `aws`).
+//! * `lambda`: from Lambda's events to a handler and back (feature `lambda`).
 //! * [`clock`], [`ids`]: the only two sources of chance in the tree.
 
 #[cfg(feature = "aws")]
@@ -15,15 +17,12 @@ pub mod aws;
 pub mod cloud;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 #[cfg(feature = "nats")]
 pub mod nats;
-
-pub mod catalog;
-pub mod credentials;
-pub mod executions;
-pub mod master_key;
-pub mod options;
-pub mod wire;
+#[cfg(feature = "aws")]
+pub mod telemetry;
 
 pub mod clock;
 pub mod ids;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use engine_core::event::Fact;
+use engine_core::playbook::parse::accept;
+use engine_core::project::event_span;
 
 use crate::catalog::Parse;
 use crate::clock::Timer;
@@ -16,4 +18,12 @@ pub struct Options {
     pub expanded: fn(&[Fact]) -> usize,
     /// The time.
     pub clock: Arc<dyn Timer>,
+}
+
+impl Options {
+    /// The engine as it is, under a clock.
+    #[must_use]
+    pub fn of_engine(clock: Arc<dyn Timer>) -> Self {
+        Self { parse: accept, expanded: event_span, clock }
+    }
 }

@@ -5,6 +5,7 @@
 //! * `host`: what the API needs of the process that it runs in. `guard`: who may ask, how much, how long.
 //! * `request`, `answer`, `problem`: what all routes share.
 //! * `catalog`, `credentials`, `start`, `executions`, `events`, `callbacks`, `results`: the routes.
+//! * `v2`: those of `NoETL`'s second event API, for clients that were written for it.
 
 mod host;
 
@@ -20,6 +21,7 @@ mod events;
 mod executions;
 mod results;
 mod start;
+mod v2;
 
 use std::sync::Arc;
 
@@ -30,9 +32,12 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use engine_core::limits::{API_BODY_BYTES_MAX, CALLBACK_BYTES_MAX};
 use engine_core::load::Readers;
+use engine_core::playbook::Playbook;
+use engine_core::playbook::diagnostic::Diagnostic;
 use engine_core::ports::{Catalog, IdGenerator};
 use serde_json::json;
 
+pub use self::guard::Door;
 use self::guard::Guard;
 pub use self::host::{Directory, Inputs, Keyring, Listed, Registered};
 use self::problem::Problem;
@@ -44,6 +49,8 @@ pub struct Api {
     pub readers: Readers,
     /// Checked playbooks.
     pub catalog: Arc<dyn Catalog>,
+    /// What a playbook asks for that nobody here would do, each an error.
+    pub refused: fn(&Playbook) -> Vec<Diagnostic>,
     /// Registered versions and the list of executions.
     pub directory: Arc<dyn Directory>,
     /// Credentials for tools.
@@ -54,11 +61,8 @@ pub struct Api {
     pub ids: Arc<dyn IdGenerator>,
 }
 
-/// All routes over `api`.
-///
-/// With `is_local` only requests to this machine's own names are answered: a page in a browser here must
-/// not reach a server that asks for no password.
-pub fn router(api: Api, is_local: bool) -> Router {
+/// All routes over `api`, for requests that come through `door`.
+pub fn router(api: Api, door: Door) -> Router {
     let callback = post(callbacks::deliver).layer(DefaultBodyLimit::max(CALLBACK_BYTES_MAX));
     Router::new()
         .route("/health", get(health))
@@ -77,10 +81,13 @@ pub fn router(api: Api, is_local: bool) -> Router {
         .route("/api/executions/{id}/cancel", post(executions::cancel))
         .route("/api/executions/{id}/callbacks/{token}", callback)
         .route("/api/aggregate/loop/results", get(results::of_loop))
+        .route("/api/v2/events", post(v2::event))
+        .route("/api/v2/health", get(v2::health))
+        .route("/api/v2/engine/register-playbook", post(v2::register))
         .fallback(async || Problem::not_found("there is no such route"))
         .method_not_allowed_fallback(async || Problem::method())
         .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
-        .layer(from_fn_with_state(Guard::new(is_local), guard::check))
+        .layer(from_fn_with_state(Guard::new(door), guard::check))
         .with_state(Arc::new(api))
 }
 

@@ -6,6 +6,8 @@
 //! * [`waiting`]: what its open steps wait for.
 //! * [`timeline`]: all entries of an execution, and the events that they stand for, in causal order.
 //! * [`http`]: the routes, for any server that can carry them.
+//! * [`stored`]: playbooks and executions of whatever keeps them, as the routes ask for them.
+//! * `lambda`: the function behind an HTTP API of AWS (feature `lambda`).
 //!
 //! # Invariants
 //!
@@ -18,6 +20,10 @@ pub mod waiting;
 pub mod timeline;
 
 pub mod http;
+pub mod stored;
+
+#[cfg(feature = "lambda")]
+pub mod lambda;
 
 #[cfg(test)]
 mod fixture;

@@ -9,6 +9,8 @@ const DEFAULT_FILTER: &str = "warn,event_handler=off";
 pub(crate) fn init() {
     let filter = EnvFilter::try_from_env("NOETL_LOG")
         .unwrap_or_else(|_unset_or_wrong| EnvFilter::new(DEFAULT_FILTER));
+    let unlogged = worker::UNLOGGED.iter().filter_map(|directive| directive.parse().ok());
+    let filter = unlogged.fold(filter, EnvFilter::add_directive);
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(console::colors_enabled_stderr())

@@ -10,10 +10,8 @@ use adapters::embedded::{Embedded, Options};
 use anyhow::{Context as _, anyhow};
 use engine_core::load::Readers;
 use engine_core::ports::{PortError, Ports};
-use engine_core::project::event_span;
 
 use crate::ending::invalid;
-use crate::playbooks;
 use crate::render::note;
 
 /// The store of whoever names none: in the current folder, so that each project has its own.
@@ -102,7 +100,7 @@ impl Place {
 }
 
 fn options() -> Options {
-    Options { parse: playbooks::parse, expanded: event_span, clock: Arc::new(SystemClock) }
+    Options::of_engine(Arc::new(SystemClock))
 }
 
 fn refused(error: PortError) -> anyhow::Error {

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use engine_core::limits::PLAYBOOK_BYTES_MAX;
-use engine_core::playbook::Playbook;
 use engine_core::playbook::diagnostic::{Diagnostic, Severity};
 use engine_core::playbook::parse::{Parsed, parse as parse_text};
 use engine_core::playbook::support::unsupported;
@@ -65,15 +64,6 @@ impl Source {
 /// Whether there is more than warnings.
 pub(crate) fn has_errors(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|found| found.severity == Severity::Error)
-}
-
-/// The catalog's parser: a checked playbook, or its errors on one line.
-pub(crate) fn parse(text: &str) -> Result<Playbook, String> {
-    let Parsed { playbook, diagnostics } = parse_text(text);
-    playbook.ok_or_else(|| {
-        let errors = diagnostics.iter().filter(|found| found.severity == Severity::Error);
-        errors.map(ToString::to_string).collect::<Vec<_>>().join("; ")
-    })
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 mod credentials;
 mod inputs;
-mod playbooks;
 
 pub(crate) use self::credentials::{Credentials, KEY, KEY_FILE};
 pub(crate) use self::inputs::{Taken, Waiting};
-pub(crate) use self::playbooks::Playbooks;

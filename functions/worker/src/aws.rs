@@ -6,6 +6,7 @@
 
 mod error;
 mod functions;
+mod own;
 mod queues;
 mod request;
 mod secrets;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::error::cure;
 pub use self::functions::Invoked;
+pub use self::own::Own;
 pub(crate) use self::request::{Request, Response};
 pub use self::settings::AwsSettings;
 pub(crate) use self::settings::Service;
@@ -31,6 +33,7 @@ use crate::tools::http::{Clients, HttpPolicy};
 #[derive(Clone)]
 pub struct Aws {
     settings: AwsSettings,
+    own: Arc<Own>,
     clients: Arc<Pools>,
 }
 
@@ -45,15 +48,31 @@ impl Aws {
     #[must_use]
     pub fn new(settings: AwsSettings, policy: HttpPolicy) -> Self {
         let trusted = Clients::new(HttpPolicy::default());
-        Self { settings, clients: Arc::new(Pools { trusted, guarded: Clients::new(policy) }) }
+        let clients = Arc::new(Pools { trusted, guarded: Clients::new(policy) });
+        Self { settings, own: Arc::default(), clients }
+    }
+
+    /// Keeps tools away from what is the engine's own.
+    #[must_use]
+    pub fn keeping(mut self, own: Own) -> Self {
+        self.own = Arc::new(own);
+        self
     }
 
     /// The same connections with the keys, the region and the endpoint of a tool.
     ///
     /// # Errors
-    /// Input: keys that are incomplete, a region that is none.
+    /// Input: keys that are incomplete, a region that is none, an endpoint without keys where the worker's
+    /// own are not for it.
     pub fn for_tool(&self, config: &Map<String, Value>) -> Result<Self, ToolError> {
-        Ok(Self { settings: self.settings.for_tool(config)?, clients: self.clients.clone() })
+        let settings = self.settings.for_tool(config)?;
+        self.own.check_endpoint(&settings)?;
+        Ok(Self { settings, ..self.clone() })
+    }
+
+    /// Refuses the bucket that is the engine's own.
+    pub(crate) fn check_bucket(&self, name: &str) -> Result<(), ToolError> {
+        self.own.check_bucket(name)
     }
 
     pub(crate) fn settings(&self) -> &AwsSettings {

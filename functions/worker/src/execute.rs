@@ -37,6 +37,7 @@ pub struct Workbench {
     tools: BTreeMap<&'static str, Arc<dyn Tool>>,
     secrets: Option<Arc<dyn Secrets>>,
     remote: Option<Arc<dyn RemoteSecrets>>,
+    requests: Option<Arc<dyn Tool>>,
     env: BTreeMap<String, String>,
     keychain: Keychain,
     scopes: Scopes,
@@ -60,6 +61,7 @@ impl Workbench {
             tools: BTreeMap::new(),
             secrets: None,
             remote: None,
+            requests: None,
             env: BTreeMap::new(),
             keychain: Keychain::default(),
             scopes: Scopes::new(),
@@ -85,6 +87,13 @@ impl Workbench {
     #[must_use]
     pub fn with_remote_secrets(mut self, remote: Arc<dyn RemoteSecrets>) -> Self {
         self.remote = Some(remote);
+        self
+    }
+
+    /// Lets the keychain ask for tokens with `http`, also where steps have no such tool.
+    #[must_use]
+    pub fn with_requests(mut self, http: Arc<dyn Tool>) -> Self {
+        self.requests = Some(http);
         self
     }
 
@@ -440,7 +449,7 @@ impl Asker<'_> {
             playbook: self.playbook,
             vault: &vault,
             clock: &*bench.clock,
-            http: bench.tools.get("http").map(|tool| &**tool),
+            http: bench.requests.as_ref().or_else(|| bench.tools.get("http")).map(|tool| &**tool),
             workload: &workload,
             execution_id: self.execution_id,
         };

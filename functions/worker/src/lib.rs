@@ -3,9 +3,10 @@
 //! # Layout
 //!
 //! * [`handler`]: what a queue calls; executes a command and sends the answer.
+//! * `lambda`: the same as a function (feature `lambda`).
 //! * [`execute`]: a command becomes outcomes. Never fails: a problem is an outcome with an error.
 //! * [`mod@tool`]: what a tool is. [`tools`]: one file per kind.
-//! * [`kinds`]: which tools a playbook calls at all.
+//! * [`kinds`]: which tools a playbook calls at all. [`toolbox`]: makes the tools of a process.
 //! * `task`: which tool a command calls, with which raw configuration; `sink`: what is saved by default.
 //! * `render`: the only place that evaluates templates; `scope` holds what they see,
 //!   `unit` what a run of several calls adds.
@@ -27,9 +28,12 @@ pub mod handler;
 
 pub mod aws;
 pub mod execute;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 
 pub mod kinds;
 pub mod tool;
+pub mod toolbox;
 pub mod tools;
 
 mod cache;
@@ -50,3 +54,7 @@ mod task;
 mod unit;
 
 pub use credentials::RemoteSecrets;
+
+/// Directives that the filter of every log must end with: what these libraries log of a call holds
+/// statements and notices, and so secrets.
+pub const UNLOGGED: [&str; 1] = ["tokio_postgres=warn"];

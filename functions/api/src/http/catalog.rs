@@ -7,8 +7,9 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use engine_core::limits::PLAYBOOK_BYTES_MAX;
+use engine_core::playbook::Playbook;
 use engine_core::playbook::diagnostic::Diagnostic;
-use engine_core::playbook::parse::parse;
+use engine_core::playbook::parse::{Parsed, parse};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
@@ -21,13 +22,9 @@ pub(super) async fn register(
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let Given { text, path } = Given::of(&body)?;
-    let parsed = parse(&text);
-    let Some(playbook) = parsed.playbook else {
-        return Err(Problem::playbook("the playbook has errors", parsed.diagnostics));
-    };
-    let found = api.directory.register(&text).await?;
+    let (playbook, found, doubts) = add(&api, &text).await?;
     let Registered { reference, version } = &found;
-    let mut warnings: Vec<String> = parsed.diagnostics.iter().map(Diagnostic::to_string).collect();
+    let mut warnings: Vec<String> = doubts.iter().map(Diagnostic::to_string).collect();
     if let Some(path) = path.filter(|path| *path != reference.path) {
         warnings.push(format!(
             "the request says path `{path}`; it is registered under its own, `{}`",
@@ -44,6 +41,19 @@ pub(super) async fn register(
         "steps": playbook.steps.len(),
         "warnings": warnings,
     })))
+}
+
+/// Checks and registers a text: what it is, which version of what, and what is doubtful about it.
+pub(super) async fn add(
+    api: &Api,
+    text: &str,
+) -> Result<(Playbook, Registered, Vec<Diagnostic>), Problem> {
+    let Parsed { playbook, diagnostics } = parse(text);
+    let Some(playbook) = playbook else {
+        return Err(Problem::playbook("the playbook has errors", diagnostics));
+    };
+    let found = api.directory.register(text).await?;
+    Ok((playbook, found, diagnostics))
 }
 
 /// `catalog/list`: every version, the newest registration first.

@@ -47,6 +47,14 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
+    /// The same, but for what makes no sense: that has another status in another API.
+    pub(super) fn where_unprocessable(self, status: StatusCode) -> Self {
+        match self.status {
+            StatusCode::UNPROCESSABLE_ENTITY => Self { status, ..self },
+            _ => self,
+        }
+    }
+
     /// A playbook with errors; the message has all of them on one line.
     pub(super) fn playbook(what: &str, diagnostics: Vec<Diagnostic>) -> Self {
         let errors = diagnostics.iter().filter(|found| found.severity == Severity::Error);

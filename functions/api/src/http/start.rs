@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use engine_core::event::{Envelope, Input, Start};
-use engine_core::ids::{AggregateKey, InputId};
-use engine_core::playbook::support::unsupported;
+use engine_core::event::{Envelope, IgnoreReason, Input, Start};
+use engine_core::ids::{AggregateKey, ExecutionId, InputId};
 use serde_json::{Map, Value, json};
 
 use super::catalog::catalog_id;
@@ -26,26 +25,37 @@ pub(super) async fn execute(
 ) -> Result<Response, Problem> {
     let wanted = Wanted::of(&body)?;
     let payload = payload(&body)?;
+    let id = api.ids.execution_id();
+    let (found, _begun_before) = begin(&api, id, &wanted, payload).await?;
+    Ok(answer::json(&json!({
+        "execution_id": id,
+        "status": "started",
+        "path": found.reference.path,
+        "version": found.version,
+        "catalog_id": catalog_id(&found),
+    })))
+}
+
+/// Begins an execution under that id: of which version, and why it changed nothing, if that is known.
+pub(super) async fn begin(
+    api: &Api,
+    id: ExecutionId,
+    wanted: &Wanted,
+    payload: Map<String, Value>,
+) -> Result<(Registered, Option<IgnoreReason>), Problem> {
     let found = api.directory.find(&wanted.path, wanted.version).await?;
-    let found = found.ok_or_else(|| unknown(&wanted))?;
-    let Registered { reference, version } = &found;
-    let missing = unsupported(&*api.catalog.playbook(reference).await?);
+    let found = found.ok_or_else(|| unknown(wanted))?;
+    let reference = found.reference.clone();
+    let missing = (api.refused)(&*api.catalog.playbook(&reference).await?);
     if !missing.is_empty() {
         let what = format!("playbook `{}` cannot run here", reference.path);
         return Err(Problem::playbook(&what, missing));
     }
-    let id = api.ids.execution_id();
     let to = AggregateKey::Execution(id);
-    let start = Start { playbook: reference.clone(), payload, parent: None };
+    let start = Start { playbook: reference, payload, parent: None };
     let envelope = Envelope { id: InputId(format!("{to}:start")), to, input: Input::Start(start) };
-    api.inputs.deliver(envelope).await?;
-    Ok(answer::json(&json!({
-        "execution_id": id,
-        "status": "started",
-        "path": reference.path,
-        "version": version,
-        "catalog_id": catalog_id(&found),
-    })))
+    let ignored = api.inputs.deliver(envelope).await?;
+    Ok((found, ignored))
 }
 
 fn unknown(wanted: &Wanted) -> Problem {
@@ -56,14 +66,14 @@ fn unknown(wanted: &Wanted) -> Problem {
 
 /// Which version of which playbook.
 #[derive(Debug, Eq, PartialEq)]
-struct Wanted {
-    path: String,
+pub(super) struct Wanted {
+    pub(super) path: String,
     /// None for the newest.
-    version: Option<u32>,
+    pub(super) version: Option<u32>,
 }
 
 impl Wanted {
-    fn of(body: &Map<String, Value>) -> Result<Self, Problem> {
+    pub(super) fn of(body: &Map<String, Value>) -> Result<Self, Problem> {
         let version = version(body)?;
         if let Some(id) = text(body, "catalog_id")? {
             let parts = id.rsplit_once('@');
@@ -95,7 +105,7 @@ fn version(body: &Map<String, Value>) -> Result<Option<u32>, Problem> {
 }
 
 /// The inputs: one object, with `workload` beside it or in it.
-fn payload(body: &Map<String, Value>) -> Result<Map<String, Value>, Problem> {
+pub(super) fn payload(body: &Map<String, Value>) -> Result<Map<String, Value>, Problem> {
     let given = |key: &str| body.get(key).filter(|value| !value.is_null());
     let mut payload = Map::new();
     let mut taken: Option<&str> = None;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use adapters::ids::SnowflakeIds;
 use anyhow::Context as _;
-use api::http::{Api, router};
+use api::http::{Api, Door, router};
+use api::stored::Stored;
 use clap::Args as ClapArgs;
+use engine_core::playbook::support::unsupported;
 use engine_core::ports::Catalog;
 use tokio::net::TcpListener;
 
@@ -17,7 +19,7 @@ use crate::ending::{Ending, invalid};
 use crate::local::{Local, Silent, runtime};
 use crate::place::readers;
 use crate::render::note;
-use crate::serve::{Credentials, Playbooks, Taken, Waiting};
+use crate::serve::{Credentials, Taken, Waiting};
 
 /// Serves the HTTP API, and runs what it is asked to run
 ///
@@ -58,7 +60,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Ending> {
     let ending = runtime.block_on(async {
         let listener = listen(SocketAddr::new(args.host, args.port)).await?;
         let api = api(&local, waiting.clone(), credentials);
-        let served = local.serve(listener, router(api, args.host.is_loopback()), waiting);
+        let door = if args.host.is_loopback() { Door::Loopback } else { Door::Network };
+        let served = local.serve(listener, router(api, door), waiting);
         served.await.map(|()| Ending::Completed)
     });
     // Calls that did not finish in time are left behind.
@@ -90,7 +93,11 @@ fn api(local: &Arc<Local>, waiting: Arc<Waiting>, credentials: Arc<Credentials>)
     Api {
         readers: readers(embedded),
         catalog,
-        directory: Arc::new(Playbooks::new(embedded)),
+        refused: unsupported,
+        directory: Arc::new(Stored {
+            catalog: embedded.catalog.clone(),
+            executions: embedded.store.clone(),
+        }),
         credentials,
         inputs: Arc::new(Taken::new(embedded.events.clone(), waiting)),
         ids: Arc::new(SnowflakeIds::new(embedded.ports().clock)),

@@ -11,11 +11,12 @@ use anyhow::{Context as _, anyhow};
 use api::waiting::{only_callbacks, open_tree};
 use engine_core::command::Command;
 use engine_core::driver::{Delivery, DriverError};
-use engine_core::event::{Envelope, Input};
-use engine_core::ids::{AggregateKey, ExecutionId, InputId};
+use engine_core::event::Envelope;
+use engine_core::ids::{AggregateKey, ExecutionId};
 use engine_core::limits::BATCH_INPUTS_MAX;
 use engine_core::ports::{EventQueue as _, PortError, PortErrorKind};
 use event_handler::handler::handle_group;
+use event_handler::overdue;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -261,14 +262,7 @@ async fn sweep(local: Arc<Local>, id: ExecutionId) -> anyhow::Result<()> {
 async fn tick(local: &Local, id: ExecutionId) -> Result<(), PortError> {
     let tree = open_tree(&readers(&local.embedded), id).await?;
     let now_ms = local.embedded.clock.now_ms();
-    let ticks: Vec<Envelope> = tree
-        .into_iter()
-        .map(|(to, _)| Envelope {
-            id: InputId(format!("{to}:tick:{now_ms}")),
-            to,
-            input: Input::Tick,
-        })
-        .collect();
+    let ticks: Vec<Envelope> = tree.into_iter().map(|(to, _)| overdue::tick(to, now_ms)).collect();
     local.embedded.events.send(&ticks).await
 }
 
@@ -283,7 +277,7 @@ mod tests {
     use adapters::embedded::Embedded;
     use api::waiting::Waiting;
     use engine_core::command::CallSite;
-    use engine_core::event::{Entry, Fact};
+    use engine_core::event::{Entry, Fact, Input};
     use engine_core::ids::EventId;
     use engine_core::payload::Payload;
     use engine_core::playbook::PlaybookRef;

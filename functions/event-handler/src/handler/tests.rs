@@ -18,6 +18,8 @@ use super::*;
 #[derive(Default)]
 struct Flaky {
     down: BTreeSet<i64>,
+    /// Those that it never answers for.
+    slow: BTreeSet<i64>,
     asked: Mutex<Vec<i64>>,
 }
 
@@ -30,6 +32,9 @@ impl StateStore for Flaky {
     async fn tail(&self, key: &AggregateKey) -> Result<Option<Tail>, PortError> {
         let id = key.execution_id().0;
         self.asked.lock().unwrap().push(id);
+        if self.slow.contains(&id) {
+            std::future::pending::<()>().await;
+        }
         if self.down.contains(&id) { nowhere() } else { Ok(None) }
     }
 
@@ -142,7 +147,9 @@ async fn a_group_fails_together_and_leaves_the_others_alone() {
     ];
     for (name, down, ids, expect) in cases {
         let store = Arc::new(Flaky { down: down.into_iter().collect(), ..Flaky::default() });
-        assert_eq!(handle_batch(&driver(&store), ticks(&ids)).await, expect, "{name}");
+        let folded = handle_batch(&driver(&store), ticks(&ids), None).await;
+        assert_eq!(folded.ignored, ids.len() - expect.len(), "{name}");
+        assert_eq!(folded.again, expect, "{name}");
     }
 }
 
@@ -150,8 +157,8 @@ async fn a_group_fails_together_and_leaves_the_others_alone() {
 async fn nothing_behind_a_failed_chunk_is_tried() {
     let store = Arc::new(Flaky { down: BTreeSet::from([1]), ..Flaky::default() });
     let ids = vec![1; BATCH_INPUTS_MAX + 2];
-    let failed = handle_batch(&driver(&store), ticks(&ids)).await;
-    assert_eq!(failed, (0..ids.len()).collect::<Vec<_>>());
+    let folded = handle_batch(&driver(&store), ticks(&ids), None).await;
+    assert_eq!(folded.again, (0..ids.len()).collect::<Vec<_>>());
     assert_eq!(*store.asked.lock().unwrap(), [1], "the second chunk waits for the first");
 }
 
@@ -159,6 +166,19 @@ async fn nothing_behind_a_failed_chunk_is_tried() {
 async fn a_group_larger_than_a_batch_is_folded_in_chunks() {
     let store = Arc::new(Flaky::default());
     let ids = vec![1; BATCH_INPUTS_MAX + 2];
-    assert_eq!(handle_batch(&driver(&store), ticks(&ids)).await, Vec::<usize>::new());
+    let folded = handle_batch(&driver(&store), ticks(&ids), None).await;
+    assert_eq!(folded, Folded { ignored: ids.len(), ..Folded::default() });
     assert_eq!(*store.asked.lock().unwrap(), [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_folded_in_time_comes_again() {
+    let store = Arc::new(Flaky { slow: BTreeSet::from([2]), ..Flaky::default() });
+    let deadline = Instant::now() + std::time::Duration::from_secs(1);
+    let folded = handle_batch(&driver(&store), ticks(&[1, 2, 1, 2]), Some(deadline)).await;
+    assert_eq!(folded, Folded { again: vec![1, 3], ignored: 2, ..Folded::default() });
+    store.asked.lock().unwrap().clear();
+    let folded = handle_batch(&driver(&store), ticks(&[1, 2]), Some(deadline)).await;
+    assert_eq!(folded.again, [0, 1]);
+    assert!(store.asked.lock().unwrap().is_empty(), "nothing is begun after the deadline");
 }

@@ -19,13 +19,15 @@ impl Aws {
     /// `version` is a stage (`AWSPREVIOUS`) or the id of a version; the current one if none.
     ///
     /// # Errors
-    /// As every request to AWS; `ResourceNotFoundException` if there is no such secret.
+    /// As every request to AWS; `ResourceNotFoundException` if there is no such secret, `Forbidden` for the
+    /// engine's own.
     pub async fn secret_value(
         &self,
         name: &str,
         version: Option<&str>,
         deadline: Instant,
     ) -> Result<Value, ToolError> {
+        self.own.check_secret(name)?;
         let mut body = json!({"SecretId": name});
         if let Some(version) = version {
             let key = if is_version_id(version) { "VersionId" } else { "VersionStage" };
@@ -47,13 +49,15 @@ impl Aws {
     /// The value of a parameter of Systems Manager, decrypted; JSON maps and lists as such.
     ///
     /// # Errors
-    /// As every request to AWS; `ParameterNotFound` if there is no such parameter.
+    /// As every request to AWS; `ParameterNotFound` if there is no such parameter, `Forbidden` if it is the
+    /// engine's own secret.
     pub async fn parameter(
         &self,
         name: &str,
         version: Option<&str>,
         deadline: Instant,
     ) -> Result<Value, ToolError> {
+        self.own.check_parameter(name)?;
         let selected =
             version.map_or_else(|| name.to_owned(), |version| format!("{name}:{version}"));
         let body = json!({"Name": selected, "WithDecryption": true});

@@ -64,6 +64,7 @@ pub struct AwsSettings {
     endpoint: Option<String>,
     endpoints: BTreeMap<Service, String>,
     from_playbook: bool,
+    own_keys: bool,
 }
 
 impl AwsSettings {
@@ -86,6 +87,7 @@ impl AwsSettings {
             endpoint: read("AWS_ENDPOINT_URL"),
             endpoints: Service::ALL.into_iter().filter_map(named).collect(),
             from_playbook: false,
+            own_keys: false,
         }
     }
 
@@ -105,6 +107,7 @@ impl AwsSettings {
             (Some(id), Some(secret)) => {
                 let token = text(&["aws_session_token", "session_token"]);
                 settings.keys = Some(Keys { id, secret, token });
+                settings.own_keys = true;
             }
             (None, None) => {}
             _ => {
@@ -130,6 +133,11 @@ impl AwsSettings {
     /// Whether the playbook says which host is called.
     pub(super) fn is_from_playbook(&self) -> bool {
         self.from_playbook
+    }
+
+    /// Whether the playbook brings the keys.
+    pub(super) fn has_own_keys(&self) -> bool {
+        self.own_keys
     }
 
     /// The endpoint that replaces the one of AWS, without a slash at its end.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use adapters::executions::Executions as _;
 use engine_core::playbook::support::KINDS_RUN;
+use engine_core::ports::EventQueue as _;
+use event_handler::overdue::ticks;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -12,7 +14,7 @@ use tracing::{error, warn};
 
 use super::{
     BATCH_INPUTS_MAX, DeadLetter, Delivery, EVENT_PUMPS, Local, PortError, Pumps, SWEEP_EVERY,
-    chain, delivery, handle_group, pump_commands, pumps_of, put_back, tick,
+    chain, delivery, handle_group, pump_commands, pumps_of, put_back,
 };
 use crate::serve::Waiting;
 
@@ -96,7 +98,9 @@ async fn tick_all(local: &Local) -> Result<(), PortError> {
     loop {
         let running = local.embedded.store.running(after, SWEPT_AT_ONCE).await?;
         for one in &running {
-            tick(local, one.execution_id).await?;
+            let now_ms = local.embedded.clock.now_ms();
+            let ticks = ticks(&*local.embedded.store, one.execution_id, now_ms).await?;
+            local.embedded.events.send(&ticks).await?;
         }
         match running.last() {
             Some(last) => after = Some(last.position),

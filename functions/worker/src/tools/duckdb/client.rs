@@ -15,7 +15,7 @@ use super::protocol::{Answer, Ask, Opening, Table};
 use super::settings::Settings;
 use crate::tool::ToolError;
 
-/// Sessions on one warm `worker-duckdb`, which is started when first needed and again when lost.
+/// Sessions on one warm `duckdb-engine`, which is started when first needed and again when lost.
 pub struct Client {
     program: Option<PathBuf>,
     warm: Mutex<Option<Arc<Process>>>,

@@ -13,7 +13,7 @@ pub(super) fn missing(why: &str) -> ToolError {
         "DuckDbMissing",
         format!(
             "DuckDB is not installed: {why}; run `make duckdb`, or set `NOETL_DUCKDB_WORKER` to \
-             the path of `worker-duckdb`"
+             the path of `duckdb-engine`"
         ),
     )
 }
@@ -56,7 +56,7 @@ pub(super) fn odd(answer: &Answer) -> ToolError {
         Answer::Rows(_) => "rows",
         Answer::Failed(_) => "a failure",
     };
-    let text = format!("`worker-duckdb` answered {name}, which was not asked; run `make duckdb`");
+    let text = format!("`duckdb-engine` answered {name}, which was not asked; run `make duckdb`");
     ToolError::new(Reaction::Rejected, "DuckDbMissing", text)
 }
 

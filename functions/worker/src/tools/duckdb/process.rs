@@ -1,4 +1,4 @@
-//! One `worker-duckdb` process and the conversation with it.
+//! One `duckdb-engine` process and the conversation with it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -224,7 +224,7 @@ pub(super) fn program() -> Result<PathBuf, String> {
             Err(format!("`NOETL_DUCKDB_WORKER` names `{}`, which is no file", path.display()))
         };
     }
-    let beside = std::env::current_exe().map(|exe| exe.with_file_name("worker-duckdb"));
+    let beside = std::env::current_exe().map(|exe| exe.with_file_name("duckdb-engine"));
     match beside {
         Ok(path) if path.is_file() => Ok(path),
         Ok(path) => Err(format!("there is no `{}`", path.display())),

@@ -1,4 +1,4 @@
-//! What the worker and `worker-duckdb` say to each other: frames of a big-endian length and JSON.
+//! What the worker and `duckdb-engine` say to each other: frames of a big-endian length and JSON.
 //!
 //! One conversation carries many sessions. A session answers one request after the other; only
 //! [`Ask::Close`] may come while it works, and has no answer.

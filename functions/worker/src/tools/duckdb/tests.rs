@@ -235,7 +235,7 @@ async fn a_process_that_dies_costs_one_call() {
 
 #[tokio::test]
 async fn a_missing_executable_says_how_to_get_it() {
-    let client = Arc::new(Client::default().with_program("/nowhere/worker-duckdb"));
+    let client = Arc::new(Client::default().with_program("/nowhere/duckdb-engine"));
     let folder = TempDir::new().unwrap();
     let tool = DuckDb::new(client).with_data(folder.path());
     let error = tool.call(&call(json!({"query": "SELECT 1"}), "1")).await.unwrap_err();

@@ -7,8 +7,14 @@ use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 use crate::tool::{Reaction, ToolError};
 
 /// A parameter's text; none is null.
-#[derive(Debug)]
 pub(super) struct Text(Option<String>);
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The driver logs parameters, and some are secrets.
+        f.write_str("Text(..)")
+    }
+}
 
 impl ToSql for Text {
     fn to_sql(

@@ -44,8 +44,9 @@ impl Bucket {
     /// The bucket `name`, with the keys, the region and the endpoint of `aws`; asks nobody yet.
     ///
     /// # Errors
-    /// `NoCredentials`, `RegionError`, a name or endpoint that is none.
+    /// `NoCredentials`, `RegionError`, a name or endpoint that is none; `Forbidden` for the engine's own.
     pub fn open(aws: &Aws, name: &str, deadline: Instant) -> Result<Self, ToolError> {
+        aws.check_bucket(name)?;
         let settings = aws.settings();
         let keys = settings.keys(Service::S3)?;
         let base = settings.url(Service::S3)?;

@@ -57,7 +57,7 @@ fn config(rules: &Rules, home: &Path) -> duckdb::Result<Config> {
     let threads = cores.min(DUCKDB_THREADS_MAX).to_string();
     // A database may read and write in its folder for temporary files: nobody else's are there.
     let number = OPENED.fetch_add(1, Ordering::Relaxed);
-    let own = format!("worker-duckdb-{}-{number}", std::process::id());
+    let own = format!("duckdb-engine-{}-{number}", std::process::id());
     let spill = std::env::temp_dir().join(own);
     let automatic = if rules.external_access { "true" } else { "false" };
     Config::default()

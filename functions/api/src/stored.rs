@@ -1,26 +1,22 @@
-//! The catalog and the list of executions, as the API asks for them.
+//! Registered playbooks and the list of executions, of whatever keeps them.
 
 use std::sync::Arc;
 
 use adapters::catalog::{PlaybookVersion, Registry};
-use adapters::embedded::Embedded;
 use adapters::executions::Executions;
-use api::http::{Directory, Listed, Registered};
 use async_trait::async_trait;
 use engine_core::ids::ExecutionId;
 use engine_core::playbook::PlaybookRef;
 use engine_core::ports::{PortError, PortErrorKind};
 
-/// Both tables of one store.
-pub(crate) struct Playbooks {
-    catalog: Arc<dyn Registry>,
-    executions: Arc<dyn Executions>,
-}
+use crate::http::{Directory, Listed, Registered};
 
-impl Playbooks {
-    pub(crate) fn new(embedded: &Embedded) -> Self {
-        Self { catalog: embedded.catalog.clone(), executions: embedded.store.clone() }
-    }
+/// A [`Directory`] over a catalog and a store.
+pub struct Stored {
+    /// The playbooks.
+    pub catalog: Arc<dyn Registry>,
+    /// The executions.
+    pub executions: Arc<dyn Executions>,
 }
 
 fn registered(found: PlaybookVersion) -> Registered {
@@ -29,7 +25,7 @@ fn registered(found: PlaybookVersion) -> Registered {
 }
 
 #[async_trait]
-impl Directory for Playbooks {
+impl Directory for Stored {
     async fn register(&self, text: &str) -> Result<Registered, PortError> {
         self.catalog.register(text).await.map(registered)
     }

@@ -1,0 +1,11 @@
+//! Runs commands of kind `noop`.
+
+use std::process::ExitCode;
+
+use worker::lambda::serve;
+use worker::toolbox::Toolbox;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    serve("noop", Toolbox::noop).await
+}

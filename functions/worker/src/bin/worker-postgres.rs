@@ -1,0 +1,11 @@
+//! Runs commands of kind `postgres`.
+
+use std::process::ExitCode;
+
+use worker::lambda::serve;
+use worker::toolbox::Toolbox;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    serve("postgres", Toolbox::postgres).await
+}

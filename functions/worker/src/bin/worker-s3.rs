@@ -1,0 +1,11 @@
+//! Runs commands of kind `s3`.
+
+use std::process::ExitCode;
+
+use worker::lambda::serve;
+use worker::toolbox::Toolbox;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    serve("s3", Toolbox::s3).await
+}

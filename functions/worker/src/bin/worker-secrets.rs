@@ -1,0 +1,11 @@
+//! Runs commands of kind `secrets`.
+
+use std::process::ExitCode;
+
+use worker::lambda::serve;
+use worker::toolbox::Toolbox;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    serve("secrets", Toolbox::secrets).await
+}

@@ -1,0 +1,190 @@
+//! A worker as a function: commands of one kind from its queue, answers to the queue of events.
+//!
+//! The commands of a batch run side by side; the tool itself bounds what it does at once. Each one that has
+//! its answer on the queue is done with, whatever becomes of the others.
+
+mod config;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapters::aws::queue::{Inbox, SqsCommands, SqsEvents, Undelivered};
+use adapters::clock::Timer;
+use adapters::lambda::sqs::{Message, again, messages};
+use adapters::lambda::{Function, Handler, Invocation, Refused, chain, run};
+use adapters::telemetry::{Metric, Metrics, Unit};
+use async_trait::async_trait;
+use engine_core::command::Command;
+use engine_core::limits::NOT_BEFORE_SLACK_MS;
+use engine_core::load::Readers;
+use engine_core::ports::{CommandQueue as _, PortError};
+use futures_util::future::join_all;
+use serde_json::Value;
+use std::process::ExitCode;
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use self::config::Config;
+use crate::execute::Workbench;
+use crate::handler;
+use crate::toolbox::{Toolbox, Tools};
+
+/// The life of a worker's process, with the tools of one kind.
+pub async fn serve(kind: &'static str, tools: fn(&Toolbox) -> Tools) -> ExitCode {
+    run(|function| Worker::new(kind, function, tools)).await
+}
+
+/// The function `worker-{kind}`.
+pub struct Worker {
+    kind: &'static str,
+    bench: Workbench,
+    inbox: Inbox,
+    events: Arc<SqsEvents>,
+    commands: Arc<SqsCommands>,
+    clock: Arc<dyn Timer>,
+    metrics: Metrics,
+}
+
+/// Why a message must come again.
+#[derive(Debug, thiserror::Error)]
+enum Undone {
+    #[error(transparent)]
+    Read(#[from] Undelivered),
+    #[error("its answer, or what is left of its delay, is not on the queue")]
+    Sent(#[from] PortError),
+    #[error("there is no time left for it in this invocation")]
+    Late,
+}
+
+impl Worker {
+    /// A worker of one kind over an account.
+    #[must_use]
+    pub fn new(kind: &'static str, function: Function, tools: fn(&Toolbox) -> Tools) -> Self {
+        let ports = function.ports();
+        let Function { aws, metrics, .. } = function;
+        let config = Config::from_lookup(|name| std::env::var(name).ok());
+        let readers = Readers { store: ports.store, payloads: ports.payloads };
+        let name = format!("worker-{kind}");
+        let bench = Workbench::new(ports.catalog, readers, ports.clock, name);
+        let toolbox = Toolbox::new(config.supplies(aws.credentials.clone()));
+        Self {
+            kind,
+            bench: toolbox.equip(bench, tools(&toolbox)),
+            inbox: aws.inbox(),
+            events: aws.events.clone(),
+            commands: aws.commands.clone(),
+            clock: aws.clock.clone(),
+            metrics,
+        }
+    }
+
+    async fn batch(&self, messages: &[Message], deadline: Option<Instant>) -> Value {
+        let begun = Instant::now();
+        let calls = messages.iter().map(|message| Box::pin(self.one(message, deadline)));
+        let ended = join_all(calls).await;
+        let mut undone = Vec::new();
+        let mut worked = Duration::ZERO;
+        for (message, ended) in messages.iter().zip(ended) {
+            match ended {
+                Ok(took) => worked = worked.max(took),
+                Err(cause) => {
+                    error!(
+                        error = chain(&cause),
+                        message.id,
+                        message.receives = message.receives(),
+                        message.bytes = message.body.len(),
+                        "the command is not done; it stays on its queue"
+                    );
+                    undone.push(message.id.as_str());
+                }
+            }
+        }
+        self.tell(worked, begun.elapsed());
+        again(undone)
+    }
+
+    /// Runs the command of a message; how long that took.
+    async fn one(&self, message: &Message, deadline: Option<Instant>) -> Result<Duration, Undone> {
+        let mut command = self.inbox.command(&message.record(), self.kind).await?;
+        if command.not_before_ms > self.clock.now_ms().saturating_add(NOT_BEFORE_SLACK_MS) {
+            self.commands.send(&[command]).await?;
+            return Ok(Duration::ZERO);
+        }
+        shorten(&mut command, deadline)?;
+        let begun = Instant::now();
+        handler::handle(&self.bench, &command, &*self.events).await?;
+        info!(
+            execution.id = %command.reply_to.execution_id(),
+            command.id = %command.id,
+            step.name = %command.step,
+            command.attempt = command.attempt,
+            message.receives = message.receives(),
+            took_ms = begun.elapsed().as_millis(),
+            "command answered"
+        );
+        Ok(begun.elapsed())
+    }
+
+    /// Which part of an invocation tools took, beside queues and stores.
+    fn tell(&self, worked: Duration, all: Duration) {
+        let part = worked.as_millis().saturating_mul(100) / all.as_millis().max(1);
+        let busy = Metric {
+            name: "WorkerBusy",
+            unit: Unit::Percent,
+            values: vec![u64::try_from(part.min(100)).unwrap_or(100)],
+        };
+        self.metrics.emit(self.clock.now_ms(), &[busy]);
+    }
+}
+
+/// A call must end while its function can still send the answer.
+fn shorten(command: &mut Command, deadline: Option<Instant>) -> Result<(), Undone> {
+    let Some(deadline) = deadline else { return Ok(()) };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Undone::Late);
+    }
+    let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+    command.timeout_ms = command.timeout_ms.min(left_ms);
+    Ok(())
+}
+
+#[async_trait]
+impl Handler for Worker {
+    async fn handle(&self, invocation: Invocation) -> Result<Value, Refused> {
+        let Invocation { mut event, deadline } = invocation;
+        match messages(&mut event)? {
+            Some(messages) => Ok(self.batch(&messages, deadline).await),
+            None => Err(Refused::Event(format!(
+                "`worker-{}` takes commands from its queue; start an execution through the API or the start \
+                 queue instead",
+                self.kind
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::tests::sample;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_while_its_function_can_still_answer() {
+        let (_bench, command) = sample();
+        let shortened = |left_ms: Option<u64>| {
+            let mut command = Command { timeout_ms: 10_000, ..command.clone() };
+            let deadline = left_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+            shorten(&mut command, deadline).map(|()| command.timeout_ms).ok()
+        };
+        let cases = [
+            (None, Some(10_000)),
+            (Some(60_000), Some(10_000)),
+            (Some(3_000), Some(3_000)),
+            (Some(0), None),
+        ];
+        for (left_ms, expect) in cases {
+            assert_eq!(shortened(left_ms), expect, "{left_ms:?}");
+        }
+    }
+}

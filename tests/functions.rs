@@ -1,0 +1,19 @@
+//! The functions over an emulator of AWS: events as Lambda makes them go in, and what follows is looked up.
+
+#[path = "functions/stack.rs"]
+mod stack;
+
+#[path = "functions/events.rs"]
+mod events;
+
+#[path = "functions/starts.rs"]
+mod starts;
+
+#[path = "functions/dead_letters.rs"]
+mod dead_letters;
+
+#[path = "functions/sweeps.rs"]
+mod sweeps;
+
+#[path = "functions/requests.rs"]
+mod requests;
