@@ -94,6 +94,11 @@ pub const CACHED_AGGREGATES_MAX: usize = 64;
 pub const TOOL_TIMEOUT_MS_DEFAULT: u64 = 300_000;
 /// Milliseconds a tool may run at most: a function's own limit, less a margin to answer.
 pub const TOOL_TIMEOUT_MS_MAX: u64 = 890_000;
+/// Seconds after which a command that could not be answered is tried again, the first times; later ones wait
+/// for their visibility timeout, so that ten tries outlast an outage of an hour.
+pub const COMMAND_RETRIES_S: [u32; 3] = [5, 30, 120];
+/// Seconds after which a command that can never be understood is tried again, until it is a dead letter.
+pub const COMMAND_POISON_S: u32 = 1;
 /// Milliseconds by which a command may run early: queues count delays in seconds.
 pub const NOT_BEFORE_SLACK_MS: i64 = 1_000;
 /// Milliseconds that a command may wait in its queue before it counts as lost.

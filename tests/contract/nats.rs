@@ -11,7 +11,8 @@ use crate::samples::{entry, execution, expanded, loop_of, started};
 use crate::{executions, state_store};
 
 fn url() -> String {
-    std::env::var("NOETL_TEST_NATS").expect("run the tests through `make test`")
+    std::env::var("NOETL_TEST_NATS")
+        .unwrap_or_else(|_| panic!("NOETL_TEST_NATS is not set; run the tests with `make test`"))
 }
 
 /// A name that no other test uses, in this run or another one.

@@ -24,6 +24,13 @@ pub mod nats;
 #[cfg(feature = "aws")]
 pub mod telemetry;
 
+pub mod catalog;
+pub mod credentials;
+pub mod executions;
+pub mod master_key;
+pub mod options;
+pub mod wire;
+
 pub mod clock;
 pub mod ids;
 

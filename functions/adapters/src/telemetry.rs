@@ -11,6 +11,8 @@ pub const LOG: &str = "NOETL_LOG";
 /// The variable that holds the namespace of the metrics.
 pub const NAMESPACE: &str = "NOETL_METRICS_NAMESPACE";
 
+/// Directives that win over the filter: these crates log values.
+const UNLOGGED: [&str; 1] = ["tokio_postgres=warn"];
 /// What is logged when nothing is said.
 const DEFAULT_FILTER: &str = "info";
 /// The namespace when none is said.
@@ -27,6 +29,9 @@ pub fn log(lookup: impl Fn(&str) -> Option<String>) {
         Some(Err(error)) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
         None => (EnvFilter::new(DEFAULT_FILTER), None),
     };
+    // It tells statements and what is bound to them.
+    let unlogged = UNLOGGED.iter().filter_map(|directive| directive.parse().ok());
+    let filter = unlogged.fold(filter, EnvFilter::add_directive);
     let logs = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

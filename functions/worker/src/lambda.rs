@@ -5,6 +5,7 @@
 
 mod config;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +16,13 @@ use adapters::lambda::{Function, Handler, Invocation, Refused, chain, run};
 use adapters::telemetry::{Metric, Metrics, Unit};
 use async_trait::async_trait;
 use engine_core::command::Command;
-use engine_core::limits::NOT_BEFORE_SLACK_MS;
+use engine_core::limits::{COMMAND_POISON_S, COMMAND_RETRIES_S, NOT_BEFORE_SLACK_MS};
 use engine_core::load::Readers;
 use engine_core::ports::{CommandQueue as _, PortError};
 use futures_util::future::join_all;
 use serde_json::Value;
-use std::process::ExitCode;
-use tokio::time::Instant;
-use tracing::{error, info};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, error, info};
 
 use self::config::Config;
 use crate::execute::Workbench;
@@ -95,12 +95,25 @@ impl Worker {
                         message.bytes = message.body.len(),
                         "the command is not done; it stays on its queue"
                     );
-                    undone.push(message.id.as_str());
+                    undone.push((message, delay_s(message.receives(), &cause)));
                 }
             }
         }
+        self.release(&undone).await;
         self.tell(worked, begun.elapsed());
-        again(undone)
+        again(undone.iter().map(|(message, _)| message.id.as_str()))
+    }
+
+    /// Makes messages visible sooner than their queue would. Where that fails they come back by themselves.
+    async fn release(&self, undone: &[(&Message, Option<u32>)]) {
+        let releases = undone.iter().filter_map(|(message, delay_s)| {
+            Some(self.commands.release(self.kind, &message.receipt_handle, (*delay_s)?))
+        });
+        for released in join_all(releases).await {
+            if let Err(problem) = released {
+                debug!(error = chain(&problem), "a message waits for its visibility timeout");
+            }
+        }
     }
 
     /// Runs the command of a message; how long that took.
@@ -112,7 +125,14 @@ impl Worker {
         }
         shorten(&mut command, deadline)?;
         let begun = Instant::now();
-        handler::handle(&self.bench, &command, &*self.events).await?;
+        let handled = handler::handle(&self.bench, &command, &*self.events);
+        match deadline {
+            // A frame has many calls, each with a time of its own.
+            Some(deadline) => {
+                timeout_at(deadline, handled).await.map_err(|_elapsed| Undone::Late)??;
+            }
+            None => handled.await?,
+        }
         info!(
             execution.id = %command.reply_to.execution_id(),
             command.id = %command.id,
@@ -134,6 +154,17 @@ impl Worker {
             values: vec![u64::try_from(part.min(100)).unwrap_or(100)],
         };
         self.metrics.emit(self.clock.now_ms(), &[busy]);
+    }
+}
+
+/// Seconds after which a message comes again; none for its visibility timeout.
+fn delay_s(receives: u32, cause: &Undone) -> Option<u32> {
+    match cause {
+        Undone::Read(problem) if !problem.is_retryable() => Some(COMMAND_POISON_S),
+        _ => {
+            let failures = usize::try_from(receives).unwrap_or(usize::MAX).saturating_sub(1);
+            COMMAND_RETRIES_S.get(failures).copied()
+        }
     }
 }
 
@@ -168,6 +199,15 @@ impl Handler for Worker {
 mod tests {
     use super::*;
     use crate::execute::tests::sample;
+
+    #[test]
+    fn what_failed_comes_again_soon_at_first_and_poison_at_once() {
+        let delays = [0, 1, 2, 3, 4, 10].map(|receives| delay_s(receives, &Undone::Late));
+        assert_eq!(delays, [Some(5), Some(5), Some(30), Some(120), None, None]);
+        let message = "not ours".to_owned();
+        let poison = Undone::Read(adapters::wire::WireError::Forged(message).into());
+        assert_eq!(delay_s(9, &poison), Some(1));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_while_its_function_can_still_answer() {

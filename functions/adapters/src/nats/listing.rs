@@ -119,13 +119,11 @@ impl NatsStore {
         let places = iter(names).map(async |name: String| {
             let Some(message) = running.newest(&name).await? else { return Ok(None) };
             let position = std::str::from_utf8(&message.payload).ok().and_then(|n| n.parse().ok());
-            match (position, name.parse()) {
-                (Some(position), Ok(id)) => Ok(Some((position, id))),
-                _ => {
-                    let message = format!("`{name}` in `{}` is no line of ours", running.name);
-                    Err(PortError::new(PortErrorKind::Corrupt, message))
-                }
+            if let (Some(position), Ok(id)) = (position, name.parse()) {
+                return Ok(Some((position, id)));
             }
+            let message = format!("`{name}` in `{}` is no line of ours", running.name);
+            Err(PortError::new(PortErrorKind::Corrupt, message))
         });
         let places: Vec<_> = places.buffered(NATS_PARALLEL_MAX).try_collect().await?;
         let mut places: Vec<(u64, ExecutionId)> = places.into_iter().flatten().collect();
@@ -141,12 +139,11 @@ impl Executions for NatsStore {
         before: Option<i64>,
         limit: usize,
     ) -> Result<Vec<ExecutionSummary>, PortError> {
-        let newest = match before {
-            Some(before) => u64::try_from(before).unwrap_or(0).saturating_sub(1),
-            None => {
-                let info = self.place.list.stream.get_info().await;
-                info.map_err(|error| unavailable(&self.place.list.name, error))?.state.last_sequence
-            }
+        let newest = if let Some(before) = before {
+            u64::try_from(before).unwrap_or(0).saturating_sub(1)
+        } else {
+            let info = self.place.list.stream.get_info().await;
+            info.map_err(|error| unavailable(&self.place.list.name, error))?.state.last_sequence
         };
         let lines = iter((1..=newest).rev()).map(|position| self.at(position));
         let lines = lines.buffered(NATS_PARALLEL_MAX).try_filter_map(async |line| Ok(line));

@@ -49,6 +49,7 @@ pub(super) struct Bucket {
 
 impl Place {
     pub(super) async fn connect(url: &str, prefix: &str) -> Result<Self, PortError> {
+        static PROVIDER: OnceLock<()> = OnceLock::new();
         let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if prefix.is_empty() || !prefix.bytes().all(is_safe) {
             let message = format!(
@@ -56,7 +57,6 @@ impl Place {
             );
             return Err(PortError::new(PortErrorKind::Refused, message));
         }
-        static PROVIDER: OnceLock<()> = OnceLock::new();
         // A provider that is there already serves as well.
         PROVIDER.get_or_init(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let options = ConnectOptions::new()

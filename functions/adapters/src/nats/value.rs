@@ -124,15 +124,15 @@ fn decoded<T: DeserializeOwned>(bytes: &[u8], what: impl Fn() -> String) -> Resu
         let message = format!("{} does not decode", what());
         PortError::caused(PortErrorKind::Corrupt, message, error)
     };
-    serde_json::from_slice(bytes).or_else(|error| match serde_json::from_slice(bytes) {
+    serde_json::from_slice(bytes).map_err(|error| match serde_json::from_slice(bytes) {
         Ok(Versioned { v }) if v > VERSION => {
             let message = format!(
                 "{} was written by a newer version (form {v}); deploy it to every function",
                 what()
             );
-            Err(PortError::new(PortErrorKind::Refused, message))
+            PortError::new(PortErrorKind::Refused, message)
         }
-        _ => Err(corrupt(error)),
+        _ => corrupt(error),
     })
 }
 

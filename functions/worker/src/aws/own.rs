@@ -189,8 +189,8 @@ mod tests {
             (toolbox.transfer(), json!({"source": {"type": "http", "url": &server.url}, "target": target})),
         ];
         for (tools, config) in calls {
-            let error = call(&*tools[0], config.clone()).await.unwrap_err();
-            assert_eq!(error.kind(), "Forbidden", "{config}: {error}");
+            let (error, _result) = call(&*tools[0], config.clone()).await.unwrap_err();
+            assert_eq!(error.kind, "Forbidden", "{config}: {error:?}");
         }
         for (provider, name) in [("aws", ARN), ("ssm", "/aws/reference/secretsmanager/noetl/key")] {
             let error = aws.fetch(provider, name, None).await.unwrap_err();

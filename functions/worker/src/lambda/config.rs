@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use adapters::aws::config::{MASTER_KEY_SECRET, PAYLOADS_BUCKET};
 use engine_core::ports::Secrets;
+use tracing::warn;
 
-use crate::aws::{Aws, AwsSettings};
+use crate::aws::{Aws, AwsSettings, Own};
 use crate::toolbox::Supplies;
 use crate::tools::http::HttpPolicy;
 use crate::tools::python::PythonPool;
@@ -37,6 +39,7 @@ pub(super) struct Config {
     files: PathBuf,
     python: PathBuf,
     settings: AwsSettings,
+    own: Own,
     env: BTreeMap<String, String>,
 }
 
@@ -55,6 +58,7 @@ impl Config {
             files: given(FILES_DIR).unwrap_or_else(|| FILES_DIR_DEFAULT.to_owned()).into(),
             python: given(PYTHON).map_or_else(managed, PathBuf::from),
             settings: AwsSettings::from_lookup(&lookup),
+            own: Own { secret: given(MASTER_KEY_SECRET), bucket: given(PAYLOADS_BUCKET) },
             env: secrets(std::env::vars_os().filter_map(|(name, value)| {
                 Some((name.into_string().ok()?, value.into_string().ok()?))
             })),
@@ -64,11 +68,14 @@ impl Config {
     /// What tools are made of.
     pub(super) fn supplies(self, credentials: Arc<dyn Secrets>) -> Supplies {
         let policy = HttpPolicy { guard: !self.allows_private };
+        if let Err(error) = std::fs::create_dir_all(&self.files) {
+            let folder = self.files.display();
+            warn!(%error, "`{FILES_DIR}` is `{folder}`, which cannot be made; tools with files will fail");
+        }
         let interpreters = available_parallelism().map_or(1, NonZero::get);
         Supplies {
             policy,
-            // AWS itself is reached by an address of the account's own network where it has endpoints.
-            aws: Aws::new(self.settings, HttpPolicy { guard: false }),
+            aws: Aws::new(self.settings, policy).keeping(self.own),
             python: PythonPool::new(self.python, interpreters),
             allows_shell: self.allows_shell,
             files: self.files,
