@@ -8,6 +8,7 @@ use adapters::aws::config::Config;
 use adapters::aws::queue::{Received, Record};
 use adapters::catalog::Registry as _;
 use adapters::clock::{SystemClock, Timer};
+use adapters::cloud::Cloud;
 use adapters::lambda::{Function, Handler, Invocation};
 use adapters::options::Options;
 use adapters::telemetry::Metrics;
@@ -95,7 +96,8 @@ impl Stack {
     /// What a process of a function begins with.
     async fn function(&self) -> Function {
         let aws = opened(&self.config, &self.clock).await;
-        Function { aws, metrics: Metrics::from_lookup(|_| None) }
+        let Cloud { aws, store, executions } = Cloud::on_dynamodb(aws);
+        Function { aws, store, executions, metrics: Metrics::from_lookup(|_| None) }
     }
 
     pub(crate) async fn event_handler(&self) -> EventHandler {
