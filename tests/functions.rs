@@ -1,5 +1,7 @@
 //! The functions over an emulator of AWS: events as Lambda makes them go in, and what follows is looked up.
 
+#![expect(clippy::unwrap_used, reason = "a failed call is a failed test, also in what tests share")]
+
 #[path = "functions/stack.rs"]
 mod stack;
 
