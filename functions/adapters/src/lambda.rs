@@ -7,7 +7,6 @@
 pub mod sqs;
 
 use std::env;
-use std::error::Error as StdError;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::aws::Aws;
+pub use crate::causes::chain;
 use crate::clock::SystemClock;
 use crate::cloud::Cloud;
 use crate::executions::Executions;
@@ -145,19 +145,6 @@ fn deadline(end_ms: u64, now_ms: i64) -> Option<Instant> {
     }
     let left_ms = u64::try_from(end_ms - now_ms - FUNCTION_MARGIN_MS).unwrap_or_default();
     Instant::now().checked_add(Duration::from_millis(left_ms))
-}
-
-/// An error and its causes on one line.
-#[must_use]
-pub fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

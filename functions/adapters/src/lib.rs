@@ -34,5 +34,7 @@ pub mod wire;
 pub mod clock;
 pub mod ids;
 
+#[cfg(any(feature = "lambda", feature = "nats"))]
+mod causes;
 mod payloads;
 mod recent;

@@ -32,9 +32,10 @@ use engine_core::ports::{PortError, PortErrorKind, StateStore, Tail};
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use tracing::warn;
 
-use self::failure::{chain, unavailable};
+use self::failure::unavailable;
 use self::place::Place;
 use self::value::{Logged, Newest};
+use crate::causes::chain;
 use crate::recent::Recent;
 
 /// The [`StateStore`] over a server or a cluster of NATS.

@@ -11,10 +11,11 @@ use engine_core::ports::{PortError, PortErrorKind};
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use tracing::warn;
 
-use super::failure::{chain, unavailable};
+use super::failure::unavailable;
 use super::place::last;
 use super::value::{Begun, Newest};
 use super::{Found, NatsStore};
+use crate::causes::chain;
 use crate::executions::{ExecutionSummary, Executions};
 
 impl NatsStore {
