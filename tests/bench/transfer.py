@@ -75,14 +75,19 @@ def bench(head, measure):
         print(f"{name:40} {rows:9,} {took:8.3f} {rows / max(took, 1e-3):9.0f} {memory:8.1f}", flush=True)
         return memory
 
-    small = row("http -> postgres", 10_000, into_postgres(10_000))
-    with tempfile.TemporaryDirectory() as folder:
+    def out_of_postgres(folder):
         database = {"type": "duckdb", "database": f"{folder}/bench.duckdb", "table": "bench"}
-        os.environ["NOETL_FILES_DIR"] = folder
-        row("postgres -> duckdb -> parquet", 10_000, playbook(
+        return playbook(
             head,
             {"source": table, "target": {**database, "create": True, "mode": "overwrite"}},
             {"source": database, "target": {"type": "file", "path": "bench.parquet"}},
-        ))
-    large = row("http -> postgres", ROWS_MAX, into_postgres(ROWS_MAX))
-    print(f"peak memory, {ROWS_MAX:,} rows against 10,000 = {large / small:.2f} x   target <= 1.5 x")
+        )
+
+    peaks = {}
+    for rows in (10_000, ROWS_MAX):
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["NOETL_FILES_DIR"] = folder
+            for name, book in (("http -> postgres", into_postgres(rows)), ("postgres -> duckdb -> parquet", out_of_postgres(folder))):
+                peaks.setdefault(name, []).append(row(name, rows, book))
+    for name, (small, large) in peaks.items():
+        print(f"peak memory, {name}, {ROWS_MAX:,} rows against 10,000 = {large / small:.2f} x   target <= 1.5 x")
