@@ -16,6 +16,7 @@ use engine_core::limits::FUNCTION_MARGIN_MS;
 use engine_core::ports::{Clock as _, PortError, PortErrorKind, Ports, StateStore};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
+use tokio::runtime::Builder;
 use tokio::time::Instant;
 use tracing::error;
 
@@ -99,9 +100,22 @@ pub trait Handler: Send + Sync {
 /// The life of a function's process: reads its environment, opens AWS, and answers calls until the end.
 ///
 /// What is wrong with the environment is logged, in one line, and ends the process.
-pub async fn run<H: Handler>(make: impl FnOnce(Function) -> H) -> ExitCode {
+///
+/// All of it is compiled into the crate that calls this: a library, where several programs share it.
+#[must_use]
+pub fn run<H: Handler>(threads: &mut Builder, make: impl FnOnce(Function) -> H) -> ExitCode {
+    telemetry::log(|name| env::var(name).ok());
+    match threads.enable_all().build() {
+        Ok(runtime) => runtime.block_on(serve(make)),
+        Err(problem) => {
+            error!(error = chain(&problem), "the function has no thread to run on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve<H: Handler>(make: impl FnOnce(Function) -> H) -> ExitCode {
     let lookup = |name: &str| env::var(name).ok();
-    telemetry::log(lookup);
     let handler = match open(lookup).await {
         Ok(function) => make(function),
         Err(problem) => {
@@ -167,7 +181,7 @@ mod tests {
 
     #[test]
     fn whoever_runs_a_function_by_hand_is_told_what_it_is() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = Builder::new_current_thread().build().unwrap();
         let said = |lookup: fn(&str) -> Option<String>| {
             let opened = runtime.block_on(open(lookup));
             opened.err().map(|error| error.to_string()).unwrap_or_default()

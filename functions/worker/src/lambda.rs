@@ -21,6 +21,7 @@ use engine_core::load::Readers;
 use engine_core::ports::{CommandQueue as _, PortError};
 use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info};
 
@@ -30,8 +31,9 @@ use crate::handler;
 use crate::toolbox::{Toolbox, Tools};
 
 /// The life of a worker's process, with the tools of one kind.
-pub async fn serve(kind: &'static str, tools: fn(&Toolbox) -> Tools) -> ExitCode {
-    run(|function| Worker::new(kind, function, tools)).await
+#[must_use]
+pub fn serve(kind: &'static str, tools: fn(&Toolbox) -> Tools) -> ExitCode {
+    run(&mut Builder::new_multi_thread(), move |function| Worker::new(kind, function, tools))
 }
 
 /// The function `worker-{kind}`.

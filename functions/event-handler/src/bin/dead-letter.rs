@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use adapters::lambda::run;
 use event_handler::lambda::dead::DeadLetters;
+use tokio::runtime::Builder;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    run(DeadLetters::new).await
+fn main() -> ExitCode {
+    run(&mut Builder::new_current_thread(), DeadLetters::new)
 }

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use worker::lambda::serve;
 use worker::toolbox::Toolbox;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    serve("file", Toolbox::file).await
+fn main() -> ExitCode {
+    serve("file", Toolbox::file)
 }
