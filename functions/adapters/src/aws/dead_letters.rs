@@ -24,20 +24,20 @@ impl Aws {
 }
 
 impl DeadLetterStore {
-    /// Keeps the body of a message as it was; one that is there stays. Returns its key in the bucket.
+    /// Keeps the body of a message as it was; whether it was not there yet.
     ///
     /// # Errors
     /// `Refused` or `Unavailable`.
-    pub async fn keep(&self, queue: &str, id: &str, body: &str) -> Result<String, PortError> {
-        let key = key(queue, id);
+    pub async fn keep(&self, queue: &str, id: &str, body: &str) -> Result<bool, PortError> {
         let bytes = body.as_bytes();
-        self.objects.create(&key, bytes, &sha256_hex(bytes)).await?;
-        Ok(key)
+        self.objects.create(&Self::key(queue, id), bytes, &sha256_hex(bytes)).await
     }
-}
 
-fn key(queue: &str, id: &str) -> String {
-    format!("dead-letters/{}/{}", name(queue), name(id))
+    /// The key in the bucket of a message that is kept.
+    #[must_use]
+    pub fn key(queue: &str, id: &str) -> String {
+        format!("dead-letters/{}/{}", name(queue), name(id))
+    }
 }
 
 /// A name of which nothing has to be escaped, and that is no path.
@@ -60,8 +60,8 @@ mod tests {
             ("",                      "a b?c#d",       "dead-letters/_/a_b_c_d"),
         ];
         for (queue, id, expect) in cases {
-            assert_eq!(key(queue, id), expect);
+            assert_eq!(DeadLetterStore::key(queue, id), expect);
         }
-        assert!(key("q", &"x".repeat(5_000)).len() < 256);
+        assert!(DeadLetterStore::key("q", &"x".repeat(5_000)).len() < 256);
     }
 }

@@ -36,13 +36,13 @@ impl Objects {
         Asked { action, resource: &self.shown, variable: PAYLOADS_BUCKET }
     }
 
-    /// Writes an object unless it is there. S3 compares the bytes with the checksum.
+    /// Writes an object unless it is there; whether it was not. S3 compares the bytes with the checksum.
     pub(super) async fn create(
         &self,
         key: &str,
         bytes: &[u8],
         sha256: &str,
-    ) -> Result<(), PortError> {
+    ) -> Result<bool, PortError> {
         let asked = self.asked("s3:PutObject");
         let request = Request {
             service: "s3",
@@ -58,8 +58,9 @@ impl Objects {
         let answer = self.signer.send(&request).await?;
         self.meter.object_written();
         match answer.status {
-            // 412: it is there, and an object never changes.
-            200..=299 | 412 => Ok(()),
+            200..=299 => Ok(true),
+            // It is there, and an object never changes.
+            412 => Ok(false),
             _ => Err(answer.failure(&asked)),
         }
     }

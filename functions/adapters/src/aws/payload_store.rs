@@ -23,7 +23,8 @@ impl S3PayloadStore {
 impl PayloadStore for S3PayloadStore {
     async fn put(&self, blob: &Blob) -> Result<(), PortError> {
         let name = checked(&blob.reference, PortErrorKind::Refused)?;
-        self.objects.create(&key(name), &blob.bytes, &blob.reference.sha256).await
+        self.objects.create(&key(name), &blob.bytes, &blob.reference.sha256).await?;
+        Ok(())
     }
 
     async fn get(&self, reference: &PayloadRef) -> Result<Vec<u8>, PortError> {

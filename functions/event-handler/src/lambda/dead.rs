@@ -45,6 +45,12 @@ enum Found {
     Nothing(Undelivered),
 }
 
+/// What became of a message.
+struct Buried {
+    is_new: bool,
+    is_done: bool,
+}
+
 impl DeadLetters {
     /// A handler over an account.
     #[must_use]
@@ -54,23 +60,24 @@ impl DeadLetters {
         Self { store, inbox, events: aws.events.clone(), clock: aws.clock.clone(), metrics }
     }
 
-    /// Deals with one message; whether it is done with.
+    /// Deals with one message.
     ///
     /// # Errors
-    /// If it cannot be kept, or nobody can be told: it comes again.
-    async fn bury(&self, message: &Message) -> Result<bool, PortError> {
+    /// If nobody can be told, or it cannot be kept: it comes again.
+    async fn bury(&self, message: &Message) -> Result<Buried, PortError> {
         let found = self.look(message).await?;
-        let key = self.store.keep(message.queue(), &message.id, &message.body).await?;
-        log(message, &found, &key);
-        match &found {
-            Found::Command(command) => {
-                let answer = answer(command, message.queue(), self.clock.now_ms());
-                self.events.send(&[answer]).await?;
-                Ok(true)
-            }
-            Found::Nothing(Undelivered::Poison(WireError::FutureVersion { .. })) => Ok(false),
-            Found::Input(_) | Found::Nothing(_) => Ok(true),
+        if let Found::Command(command) = &found {
+            let answer = answer(command, message.queue(), self.clock.now_ms());
+            self.events.send(&[answer]).await?;
         }
+        // Last: what is kept has been dealt with, and is neither told nor counted again.
+        let is_new = self.store.keep(message.queue(), &message.id, &message.body).await?;
+        if is_new {
+            log(message, &found, &DeadLetterStore::key(message.queue(), &message.id));
+        }
+        let is_future =
+            matches!(found, Found::Nothing(Undelivered::Poison(WireError::FutureVersion { .. })));
+        Ok(Buried { is_new, is_done: !is_future })
     }
 
     async fn look(&self, message: &Message) -> Result<Found, PortError> {
@@ -93,10 +100,9 @@ impl DeadLetters {
         for message in messages {
             let buried = within(deadline, Box::pin(self.bury(message))).await;
             let is_done = match buried {
-                Some(Ok(is_done)) => {
-                    // One that stays comes again and again, and is counted once.
-                    new += u64::from(is_done || message.receives() <= 1);
-                    is_done
+                Some(Ok(buried)) => {
+                    new += u64::from(buried.is_new);
+                    buried.is_done
                 }
                 Some(Err(problem)) => {
                     error!(
