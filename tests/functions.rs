@@ -19,3 +19,6 @@ mod sweeps;
 
 #[path = "functions/requests.rs"]
 mod requests;
+
+#[path = "functions/workers.rs"]
+mod workers;

@@ -20,6 +20,8 @@ use event_handler::lambda::dead::DeadLetters;
 use event_handler::lambda::events::EventHandler;
 use event_handler::lambda::sweep::Sweeper;
 use serde_json::{Value, json};
+use worker::lambda::Worker;
+use worker::toolbox::Toolbox;
 
 /// One step, and no tool that does anything.
 pub(crate) const PLAYBOOK: &str = "apiVersion: noetl.io/v2
@@ -87,14 +89,14 @@ pub(crate) async fn stack_at(clock: Arc<dyn Timer>) -> Stack {
     let name = unique();
     let config = config(&name);
     let aws = opened(&config, &clock).await;
-    aws.provision(&["noop"]).await.unwrap();
+    aws.provision(&["noop", "rhai"]).await.unwrap();
     aws.catalog.register(PLAYBOOK).await.unwrap();
     Stack { name, config, clock, aws }
 }
 
 impl Stack {
     /// What a process of a function begins with.
-    async fn function(&self) -> Function {
+    pub(crate) async fn function(&self) -> Function {
         let aws = opened(&self.config, &self.clock).await;
         let Cloud { aws, store, executions } = Cloud::on_dynamodb(aws);
         Function { aws, store, executions, metrics: Metrics::from_lookup(|_| None) }
@@ -110,6 +112,10 @@ impl Stack {
 
     pub(crate) async fn sweeper(&self) -> Sweeper {
         Sweeper::new(self.function().await)
+    }
+
+    pub(crate) async fn noop_worker(&self) -> Worker {
+        Worker::new("noop", self.function().await, Toolbox::noop)
     }
 
     pub(crate) async fn api(&self) -> ApiFunction {
