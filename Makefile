@@ -19,16 +19,29 @@ CARGO_LAMBDA := 1.9.2
 ZIG := 0.17.0
 # Servers that tests talk to; each is started for the time of a command.
 SERVICES := tests/services/with $(TOOLS)
+# Programs that tests start.
+PROGRAMS := NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
+	NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/duckdb-engine NOETL_DUCKDB_HOME=$(TOOLS)/duckdb
+E2E := $(PROGRAMS) $(SERVICES) $(TOOLS)/venv/bin/python3 tests/e2e
+FUNCTIONS := $(TOOLS) $(PRODUCTS)/release
 
-.PHONY: help test lint check setup postgres duckdb release dev bench sim infra package fmt
+.PHONY: help test e2e lint check setup postgres duckdb release dev bench sim infra package fmt
 
 help: ## Lists the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 test: setup lint infra release duckdb ## Installs what the tests need, then runs everything
-	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
-		NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/duckdb-engine \
-		$(SERVICES) cargo test --workspace --no-fail-fast
+	$(PROGRAMS) $(SERVICES) cargo test --workspace --no-fail-fast
+	$(MAKE) e2e
+
+e2e: setup release duckdb $(TOOLS)/cargo-lambda/version-$(CARGO_LAMBDA)-$(ZIG) ## Runs the functions end to end: deployed, watched, in a long chain, killed
+	$(E2E)/deployed.py $(FUNCTIONS) --conformance ../shared/conformance/dev
+	$(E2E)/deployed.py $(FUNCTIONS) --conformance ../shared/conformance/dev --state nats
+	$(E2E)/watched.py $(TOOLS) --release --items 1000
+	$(E2E)/accounts.py $(FUNCTIONS)
+	$(E2E)/chain.py $(FUNCTIONS) --steps 1000
+	$(E2E)/crashes.py $(FUNCTIONS) --rounds 20
+	$(E2E)/crashes.py $(FUNCTIONS) --rounds 5 --state nats
 
 setup: $(TOOLS)/venv/pyyaml-$(PYYAML) $(TOOLS)/nats-server-$(NATS) $(TOOLS)/ministack/version-$(MINISTACK) $(TOOLS)/dynamodb/version-$(DYNAMODB_LOCAL) postgres ## Installs what the tests need (idempotent, pinned)
 	@echo "setup: ready ($(TOOLS))"
@@ -92,15 +105,17 @@ $(TOOLS)/bin/cargo-deny:
 	@echo "check: building cargo-deny $(CARGO_DENY)"
 	CARGO_TARGET_DIR=$(PRODUCTS)/cargo-deny cargo install cargo-deny --version $(CARGO_DENY) --locked --quiet --root $(TOOLS)
 
-release: ## Builds the optimised binary
-	cargo build --release --quiet
+# One selection of features for all programs, and the one of `cargo lambda watch`: dependencies are compiled once.
+release: ## Builds the optimised programs: noetl-lambda and all functions
+	cargo build --release --quiet --features lambda
 
 dev: setup release $(TOOLS)/cargo-lambda/version-$(CARGO_LAMBDA)-$(ZIG) ## Runs the functions, an emulator of AWS and what triggers them, until Ctrl-C
 	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda infra/local/dev $(TOOLS)
 
 bench: setup release duckdb ## Measures chains and loops on the durable store; prints a table
-	NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/duckdb-engine \
-		$(SERVICES) python3 tests/bench/bench.py
+	$(PROGRAMS) $(SERVICES) python3 tests/bench/bench.py
+	$(PROGRAMS) $(SERVICES) $(TOOLS)/venv/bin/python3 tests/bench/functions.py $(FUNCTIONS)
+	$(PROGRAMS) $(SERVICES) cargo test --quiet --workspace --test costs -- --nocapture | grep -v '^{'
 
 sim: ## Simulates SIM_SEEDS (default 20000) hostile worlds
 	SIM_SEEDS=$${SIM_SEEDS:-20000} cargo test --release -p tests --test simulation -- --nocapture

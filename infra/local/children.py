@@ -38,6 +38,13 @@ class Children:
         if port:
             self.wait(name, lambda: not socket.create_connection(("127.0.0.1", port), 1).close())
 
+    def kill(self, name):
+        """Kills a process that may be started again under its name."""
+        for entry in [entry for entry in self.running if entry[0] == name]:
+            self.running.remove(entry)
+            entry[1].kill()
+            entry[1].wait()
+
     def log(self, name):
         return (self.folder / f"{name}.log").read_text(errors="replace")
 

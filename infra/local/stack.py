@@ -57,12 +57,19 @@ class Aws:
         return [made["QueueUrl"], *urls]
 
 
-def make(endpoint, found, concurrency):
-    """Makes a stack; the environment of the functions, and the `--map` and `--every` of `esm` for those in `found`."""
-    aws = Aws(endpoint)
+def make_tables(aws):
     aws.table(f"{STACK}-state", pk="S", sk="N")
     aws.table(f"{STACK}-catalog", pk="S", sk="N")
     aws.table(f"{STACK}-credentials", pk="S")
+
+
+def make(endpoint, found, concurrency, given_s=None):
+    """Makes a stack; the environment of the functions, and the `--map` and `--every` of `esm` for those in `found`.
+
+    `given_s`, if there is one, is the visibility timeout of every queue.
+    """
+    aws = Aws(endpoint)
+    make_tables(aws)
     aws.send("s3", f"/{STACK}-payloads", "PUT")
     secret = f"{STACK}-master-key"
     aws.call("secretsmanager", "secretsmanager.CreateSecret", "1.1", Name=secret, SecretString=secrets.token_hex(32),
@@ -71,7 +78,7 @@ def make(endpoint, found, concurrency):
     queues |= {"events": ("event-handler", EVENTS_S, ".fifo"), "start": ("event-handler", EVENTS_S, "")}
     urls, arguments = {}, []
     for name, (function, visibility_s, end) in queues.items():
-        url, dead = aws.queue(f"{STACK}-{name}{end}", visibility_s, f"{STACK}-{name}-dead{end}")
+        url, dead = aws.queue(f"{STACK}-{name}{end}", given_s or visibility_s, f"{STACK}-{name}-dead{end}")
         urls[name] = url
         for url, function, out in ((url, function, concurrency), (dead, "dead-letter", 1)):
             if function in found:
