@@ -60,25 +60,26 @@ def measured(template, read):
 
 
 def binaries(written, read):
-    """Every function is a binary of its crate, and the crate turns its feature on for cargo-lambda."""
+    """Every function is named as its resource is, and is a binary of a crate that `sam build` builds."""
     found = []
+    crates = re.search(r"^CRATES := (.+)$", read("infra/build/Makefile"), re.MULTILINE)[1].split()
+    manifests = {crate: tomllib.loads(read(f"functions/{crate}/Cargo.toml")) for crate in crates}
     for name, resource in written["Resources"].items():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
         binary = text(resource["Properties"]["FunctionName"]).removeprefix("${AWS::StackName}-")
-        crate = "functions/worker" if binary.startswith("worker-") else resource["Properties"]["CodeUri"].removeprefix("../")
-        method = resource["Metadata"]
-        if method["BuildMethod"] != "makefile" and method["BuildProperties"]["Binary"] != binary:
-            found.append(f"`{name}` is called `{binary}` and built from `{method['BuildProperties']['Binary']}`")
-        manifest = tomllib.loads(read(f"{crate}/Cargo.toml"))
-        places = [f"{crate}/src/bin/{binary}.rs", f"{crate}/src/bin/{binary}/main.rs"]
-        named = {one["name"] for one in manifest.get("bin", [])}
-        if binary not in named and not any(read(place) for place in places):
-            found.append(f"`{name}` is built from `{binary}`, and `{crate}` has no such binary")
-        build = manifest["package"].get("metadata", {}).get("lambda", {}).get("build", {})
-        if "lambda" not in manifest.get("features", {}) or "lambda" not in build.get("features", []):
-            found.append(f"`{name}` needs the feature `lambda`: `{crate}/Cargo.toml` must have it, and name it in "
-                         "`[package.metadata.lambda.build] features`, for `sam build` passes no flags")
+        built = re.sub(r"(.)([A-Z])", r"\1-\2", name).lower()
+        if built != binary:
+            found.append(f"`{name}` is called `{binary}` and built from `{built}`")
+        if resource["Metadata"]["BuildMethod"] != "makefile":
+            found.append(f"`{name}` is not built by `infra/build/Makefile`, which builds all functions at once")
+        places = [place for crate in crates for place in (f"{crate}/src/bin/{binary}.rs", f"{crate}/src/bin/{binary}/main.rs")]
+        named = {one["name"] for manifest in manifests.values() for one in manifest.get("bin", [])}
+        if binary not in named and not any(read(f"functions/{place}") for place in places):
+            found.append(f"`{name}` is built from `{binary}`, and none of {', '.join(crates)} has such a binary")
+    for crate, manifest in manifests.items():
+        if "lambda" not in manifest.get("features", {}):
+            found.append(f"`functions/{crate}/Cargo.toml` has no feature `lambda`, which its functions are built with")
     return found
 
 

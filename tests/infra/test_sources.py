@@ -73,15 +73,17 @@ class Differences(unittest.TestCase):
                 return '[package]\nname = "api"\n'
             return None if asked.startswith("functions/api/") else read(asked)
 
-        said = [one for one in sources.binaries(WRITTEN, bare) if "`Api`" in one]
-        self.assertEqual(len(said), 2, said)
-        self.assertIn("`functions/api` has no such binary", said[0])
-        self.assertIn("needs the feature `lambda`", said[1])
+        said = sources.binaries(WRITTEN, bare)
+        self.assertIn("`Api` is built from `api`, and none of event-handler, worker, api has such a binary", said)
+        self.assertIn("`functions/api/Cargo.toml` has no feature `lambda`, which its functions are built with", said)
 
     def test_a_function_that_is_built_from_another_binary(self):
         mutant = yaml_parse_again(WRITTEN)
-        mutant["Resources"]["Api"]["Metadata"]["BuildProperties"]["Binary"] = "sweeper"
-        self.assertIn("`Api` is called `api` and built from `sweeper`", sources.binaries(mutant, read))
+        mutant["Resources"]["Sweeper"]["Properties"]["FunctionName"] = {"Fn::Sub": "${AWS::StackName}-api"}
+        mutant["Resources"]["Api"]["Metadata"]["BuildMethod"] = "rust-cargolambda"
+        said = sources.binaries(mutant, read)
+        self.assertIn("`Sweeper` is called `api` and built from `sweeper`", said)
+        self.assertIn("`Api` is not built by `infra/build/Makefile`, which builds all functions at once", said)
 
     def test_a_limit_that_the_template_does_not_keep(self):
         for name, key, value, said in (
