@@ -21,8 +21,8 @@ ZIG := 0.17.0
 SERVICES := tests/services/with $(TOOLS)
 # Programs that tests start.
 PROGRAMS := NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/venv/bin/python3 \
-	NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/duckdb-engine NOETL_DUCKDB_HOME=$(TOOLS)/duckdb
-E2E := $(PROGRAMS) $(SERVICES) $(TOOLS)/venv/bin/python3 tests/e2e
+	NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/duckdb-engine
+E2E := $(PROGRAMS) NOETL_DUCKDB_HOME=$(TOOLS)/duckdb $(SERVICES) $(TOOLS)/venv/bin/python3 tests/e2e
 FUNCTIONS := $(TOOLS) $(PRODUCTS)/release
 
 .PHONY: help test e2e lint check setup postgres duckdb release dev bench sim infra package fmt
