@@ -31,10 +31,9 @@ pub mod master_key;
 pub mod options;
 pub mod wire;
 
+pub mod causes;
 pub mod clock;
 pub mod ids;
 
-#[cfg(any(feature = "lambda", feature = "nats"))]
-mod causes;
 mod payloads;
 mod recent;

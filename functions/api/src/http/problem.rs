@@ -1,5 +1,6 @@
 //! What goes wrong, as a status and a JSON object.
 
+use adapters::causes::chain;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine_core::playbook::diagnostic::{Diagnostic, Severity};
@@ -101,16 +102,4 @@ impl IntoResponse for Problem {
         let body = json!({"error": error, "detail": message});
         (status, answer::json(&body)).into_response()
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

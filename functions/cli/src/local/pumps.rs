@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapters::causes::chain;
 use adapters::embedded::queue::{DeadLetter, Delivery as Received, Queue};
 use anyhow::{Context as _, anyhow};
 use api::waiting::{only_callbacks, open_tree};
@@ -190,18 +191,6 @@ fn put_back(queue: &Queue<Envelope>, received: &[Received<Envelope>], error: &Dr
 fn backoff_ms(receives: u32) -> i64 {
     let doublings = receives.saturating_sub(1).min(16);
     (BACKOFF_MS << doublings).min(BACKOFF_MS_MAX)
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Runs commands of one kind until the queue closes or the user interrupts.
