@@ -115,7 +115,7 @@ dev: setup release $(TOOLS)/cargo-lambda/version-$(CARGO_LAMBDA)-$(ZIG) ## Runs 
 bench: setup release duckdb ## Measures chains and loops on the durable store; prints a table
 	$(PROGRAMS) $(SERVICES) python3 tests/bench/bench.py
 	$(PROGRAMS) $(SERVICES) $(TOOLS)/venv/bin/python3 tests/bench/functions.py $(FUNCTIONS)
-	$(PROGRAMS) $(SERVICES) cargo test --quiet --workspace --test costs -- --nocapture | grep -v '^{'
+	set -o pipefail; $(PROGRAMS) $(SERVICES) cargo test --quiet --workspace --test costs -- --nocapture | grep -v '^{'
 
 sim: ## Simulates SIM_SEEDS (default 20000) hostile worlds
 	SIM_SEEDS=$${SIM_SEEDS:-20000} cargo test --release -p tests --test simulation -- --nocapture

@@ -39,7 +39,7 @@ const START_MS: i64 = 1_767_225_600_000;
 const POLL_MS: i64 = 20;
 /// Bytes that SQS bills as one request.
 const SQS_UNIT_BYTES: usize = 64 << 10;
-/// Deliveries and deletions of a batch that the poller of a queue, not the function, asks for.
+/// Batches after which an execution should long have ended.
 const POLLS_MAX: usize = 10_000;
 
 /// What is billed; each has a price.

@@ -46,8 +46,9 @@ def main():
         found = deployment.api.status(execution)
         assert found["status"] == "RUNNING", found
         print(f"without the flag: ended by Lambda after {max(deployment.service.chains.values()) - 1} calls of one function")
-    assert allowed(), "infra/template.yaml does not say `RecursiveLoop: Allow`"
-    with Deployment(options.tools, options.functions, allows=lambda name: allowed()) as deployment:
+    flag = allowed()
+    assert flag, "infra/template.yaml does not say `RecursiveLoop: Allow`"
+    with Deployment(options.tools, options.functions, allows=lambda name: flag) as deployment:
         found, took = deployment.api.run(playbook(options.steps), limit_s=CHAIN_S)
         assert found["status"] == "COMPLETED", found
         calls = dict(deployment.service.invocations)

@@ -5,6 +5,7 @@ States are in DynamoDB Local or in a NATS server, as a test asks; queues, bucket
 import json
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import tempfile
@@ -37,14 +38,17 @@ class Deployment:
         try:
             self._start()
         except BaseException:
-            self.__exit__()
+            self.__exit__(*sys.exc_info())
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, raised, *_):
         self.children.end()
         if self.service:
             self.service.end()
+        # Logs are for those who look for what went wrong.
+        if not raised:
+            shutil.rmtree(self.folder)
         for asked in (signal.SIGINT, signal.SIGTERM):
             signal.signal(asked, signal.SIG_DFL if asked == signal.SIGTERM else signal.default_int_handler)
 
