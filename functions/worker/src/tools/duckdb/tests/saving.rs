@@ -71,6 +71,23 @@ async fn values_of_every_type_are_stored_as_they_were_read() {
 }
 
 #[tokio::test]
+async fn a_chunk_of_many_columns_costs_the_memory_of_its_values() {
+    let bench = bench();
+    let columns: Vec<String> = (0..200).map(|number| format!("c{number} VARCHAR")).collect();
+    bench.run(json!({"command": format!("CREATE TABLE wide ({})", columns.join(", "))})).await;
+    let row = |n: usize| -> Value {
+        (0..200)
+            .map(|column| (format!("c{column}"), json!(format!("{n:05}-{column:04}"))))
+            .collect()
+    };
+    let rows: Value = (0..1_000).map(row).collect();
+    let saved = bench.save(json!({"table": "wide", "data": rows})).await.unwrap();
+    assert_eq!(saved["data"]["rows_affected"], json!(1_000));
+    let found = bench.rows("SELECT count(*) AS n, max(c199) AS last FROM wide").await;
+    assert_eq!(found, json!([{"n": 1_000, "last": "00999-0199"}]));
+}
+
+#[tokio::test]
 async fn hostile_values_are_stored_and_nothing_else_happens() {
     let bench = bench();
     bench.run(json!({"command": "CREATE TABLE canary AS SELECT 1 AS a; CREATE TABLE h (id INTEGER, v VARCHAR)"})).await;
