@@ -361,6 +361,20 @@ pub const TRANSFER_CHUNK_BYTES: usize = 8 << 20;
 pub const TRANSFER_ROW_BYTES_MAX: usize = 16 << 20;
 /// Bytes that are read from a file or a bucket at once.
 pub const TRANSFER_PIECE_BYTES: usize = 64 << 10;
+/// Bytes of memory of a `DuckDB` database on one side of a transfer; above it spills to temporary files.
+///
+/// Both sides and the chunks fit into the 2 GiB of the function, and the open blocks of a table of 500
+/// columns (256 KiB each, some for each column) into this.
+pub const TRANSFER_DUCKDB_MEMORY_BYTES: u64 = 512 << 20;
+/// Threads of such a database: rows pass one after the other, and every thread more holds some.
+pub const TRANSFER_DUCKDB_THREADS: usize = 1;
+/// Rows of one group of a Parquet file that a transfer writes: a group is in memory whole. A multiple of
+/// 2,048, as `DuckDB` asks for.
+pub const PARQUET_GROUP_ROWS: usize = 20_480;
+/// Bytes after which a group is written, however few rows it has.
+pub const PARQUET_GROUP_BYTES: usize = 16 << 20;
+/// Chunks of rows that wait in memory for a part of a Parquet file: 64 MiB of rows at most.
+pub const PARQUET_PART_CHUNKS: usize = 8;
 /// Names that an error lists when it says what exists.
 pub const TRANSFER_NAMES_SHOWN: usize = 20;
 

@@ -17,6 +17,7 @@ import threading
 import time
 
 import transfer
+from engine import Engine
 
 BINARY = os.environ.get("NOETL_BINARY", "target/release/noetl-lambda")
 ITEMS_MAX = int(os.environ.get("BENCH_ITEMS_MAX", "100000"))
@@ -147,7 +148,7 @@ def main():
         ratio = per_item[max(per_item)] / per_item[1_000]
         print(f"time per item, {mode}: {max(per_item):,} against 1,000 = {ratio:.2f} x   target <= 1.15 x")
     print(f"requests served: {server.requests}")
-    transfer.bench(HEAD, measure)
+    transfer.bench(HEAD, measure, Engine)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ use tokio::time::timeout_at;
 
 use self::folder::Folder;
 use self::plan::{Plan, Side};
+use self::query::Query;
 use super::duckdb::client::Client;
 use super::duckdb::data_folder;
 use super::duckdb::settings::Settings;
@@ -75,9 +76,11 @@ impl Transfer {
     }
 }
 
-/// The database of a side: as a call of `duckdb` would choose it.
+/// The database of a side: as a call of `duckdb` would choose it, with the memory of one for a query of the playbook, which
+/// may sort.
 fn duckdb_settings(side: &Side, call: &Call<'_>) -> Result<Settings, ToolError> {
-    Settings::of(&side.config, call.execution_id, &data_folder())
+    let settings = Settings::of(&side.config, call.execution_id, &data_folder())?;
+    Ok(if Query::is_given(side) { settings } else { settings.of_rows() })
 }
 
 #[async_trait]

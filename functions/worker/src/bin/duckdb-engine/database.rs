@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use duckdb::{Config, Connection};
-use engine_core::limits::{DUCKDB_TEMP_BYTES, DUCKDB_THREADS_MAX};
+use engine_core::limits::DUCKDB_TEMP_BYTES;
 use worker::tools::duckdb::protocol::{Failure, Rules};
 
 use crate::failure::{failed, of};
@@ -54,7 +54,7 @@ fn closing(rules: &Rules) -> String {
 
 fn config(rules: &Rules, home: &Path) -> duckdb::Result<Config> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = cores.min(DUCKDB_THREADS_MAX).to_string();
+    let threads = cores.min(rules.threads).max(1).to_string();
     // A database may read and write in its folder for temporary files: nobody else's are there.
     let number = OPENED.fetch_add(1, Ordering::Relaxed);
     let own = format!("duckdb-engine-{}-{number}", std::process::id());

@@ -85,6 +85,8 @@ pub struct Rules {
     pub files: Vec<String>,
     /// Bytes of memory.
     pub memory_bytes: u64,
+    /// Threads at most.
+    pub threads: usize,
 }
 
 /// One answer.

@@ -4,7 +4,9 @@ mod outside;
 
 use std::path::{Path, PathBuf};
 
-use engine_core::limits::DUCKDB_MEMORY_BYTES;
+use engine_core::limits::{
+    DUCKDB_MEMORY_BYTES, DUCKDB_THREADS_MAX, TRANSFER_DUCKDB_MEMORY_BYTES, TRANSFER_DUCKDB_THREADS,
+};
 use serde_json::{Map, Value};
 
 use self::outside::Outside;
@@ -16,7 +18,7 @@ use crate::tool::ToolError;
 pub(crate) struct Settings {
     /// The file; none is a database in memory.
     pub(super) path: Option<PathBuf>,
-    pub(super) rules: Rules,
+    pub(crate) rules: Rules,
     /// What no error may show.
     pub(super) secrets: Vec<String>,
     /// Names of the secrets that are created.
@@ -44,16 +46,17 @@ impl Settings {
         let Outside { mut rules, secrets, created, attached } = outside;
         rules.external_access = is_on(config.get("external_access"));
         rules.memory_bytes = DUCKDB_MEMORY_BYTES;
+        rules.threads = DUCKDB_THREADS_MAX;
         let path = path(config, execution_id, data)?;
         Ok(Self { path, rules, secrets, created, attached })
     }
 
-    /// A database in memory that touches nothing.
+    /// For rows that only pass: with less memory than a query may need, and in their order.
     #[must_use]
-    #[allow(dead_code, reason = "`transfer` writes Parquet with it")]
-    pub(crate) fn in_memory() -> Self {
-        let rules = Rules { memory_bytes: DUCKDB_MEMORY_BYTES, ..Rules::default() };
-        Self { rules, ..Self::default() }
+    pub(crate) fn of_rows(mut self) -> Self {
+        self.rules.memory_bytes = TRANSFER_DUCKDB_MEMORY_BYTES;
+        self.rules.threads = TRANSFER_DUCKDB_THREADS;
+        self
     }
 
     /// Whether a statement asks for what has been declared and done: to load an extension, to attach.

@@ -247,7 +247,9 @@ async fn a_missing_executable_says_how_to_get_it() {
 async fn a_cursor_reads_a_few_rows_at_a_time() {
     let bench = bench();
     let deadline = Instant::now() + Duration::from_mins(1);
-    let session = bench.client.open(&Settings::in_memory(), deadline).await.unwrap();
+    let Value::Object(memory) = json!({"database": ":memory:"}) else { unreachable!() };
+    let settings = Settings::of(&memory, "1", bench.folder.path()).unwrap();
+    let session = bench.client.open(&settings, deadline).await.unwrap();
     let mut cursor =
         session.read("SELECT i, 'x' AS x FROM range(2500) t(i)", &Value::Null).await.unwrap();
     assert_eq!(cursor.columns(), ["i", "x"]);

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use engine_core::limits::{
+    PARQUET_GROUP_BYTES, PARQUET_GROUP_ROWS, PARQUET_PART_CHUNKS, TRANSFER_PIECE_BYTES,
+};
 use serde_json::{Map, Value, json};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,7 +20,7 @@ use super::target::{DuckDbTarget, Target, beside};
 use crate::save::Table;
 use crate::sql::params::Params;
 use crate::tool::{Call, ToolError};
-use crate::tools::duckdb::client::Client;
+use crate::tools::duckdb::client::{Client, Session};
 use crate::tools::duckdb::settings::Settings;
 use crate::tools::s3::{Reader, Writer};
 
@@ -59,7 +62,7 @@ pub(super) async fn source(
     if let Err(error) = std::fs::metadata(&path) {
         return Err(failed("read", &path, &error));
     }
-    let settings = settings(":memory:", folder_of(&path), call)?;
+    let settings = settings(&[folder_of(&path)], call)?;
     let text = format!("SELECT * FROM read_parquet({})", literal(&path));
     let query = Query { text, params: Params::None };
     let rows = DuckDbSource::open(client, &settings, &query, call).await?;
@@ -125,7 +128,7 @@ impl Place {
             Self::Object(mut writer, _folder, part) => {
                 let unread = |error| failed("read", &part, &error);
                 let mut file = tokio::fs::File::open(&part).await.map_err(unread)?;
-                let mut piece = vec![0; engine_core::limits::TRANSFER_PIECE_BYTES];
+                let mut piece = vec![0; TRANSFER_PIECE_BYTES];
                 loop {
                     let read = file.read(&mut piece).await.map_err(unread)?;
                     if read == 0 {
@@ -138,13 +141,18 @@ impl Place {
     }
 }
 
-/// A file that appears whole when all rows are written; until then they are in a table.
+/// A file that appears whole when all rows are written.
+///
+/// Until then some chunks are in a table in memory, and those before them in parts, which are files of
+/// their own: what is in memory does not grow with the rows.
 pub(super) struct ParquetTarget {
     table: DuckDbTarget,
     has_columns: bool,
+    /// Chunks in the table.
+    waiting: usize,
+    parts: Vec<PathBuf>,
     place: Place,
-    /// Holds the table.
-    _database: TempDir,
+    folder: TempDir,
 }
 
 const TABLE: &str = "rows";
@@ -159,20 +167,47 @@ impl ParquetTarget {
         call: &Call<'_>,
     ) -> Result<Self, ToolError> {
         let (folder, _) = temporary()?;
-        let database = folder.path().join("rows.duckdb").display().to_string();
-        let settings = settings(&database, folder_of(place.part()), call)?;
+        let mut settings = settings(&[folder_of(place.part()), folder.path()], call)?;
+        // Else the bytes of a group have no limit; one thread keeps the order too.
+        settings.rules.setup.push("SET preserve_insertion_order = false".to_owned());
         let mut table = Table::of(&fields(json!({"table": TABLE, "create": true})))?;
         table.batch_rows = chunk_rows;
         let has_columns = !columns.is_empty();
         let table = DuckDbTarget::open(client, &settings, table, columns, call).await?;
-        Ok(Self { table, has_columns, place, _database: folder })
+        Ok(Self { table, has_columns, waiting: 0, parts: Vec::new(), place, folder })
     }
+
+    /// Carries what waits in the table into a part.
+    async fn part(&mut self) -> Result<(), ToolError> {
+        let path = self.folder.path().join(format!("part-{}.parquet", self.parts.len()));
+        copy(&self.table.session, TABLE, &path).await?;
+        // Rows that are deleted stay in memory; a table that is replaced does not.
+        let empty = format!("CREATE OR REPLACE TABLE {TABLE} AS FROM {TABLE} LIMIT 0");
+        self.table.session.run(&empty, &Value::Null).await?;
+        self.parts.push(path);
+        self.waiting = 0;
+        Ok(())
+    }
+}
+
+/// Writes rows into a file.
+async fn copy(session: &Session, from: &str, path: &Path) -> Result<(), ToolError> {
+    let copy = format!(
+        "COPY {from} TO {} (FORMAT parquet, ROW_GROUP_SIZE {PARQUET_GROUP_ROWS}, \
+         ROW_GROUP_SIZE_BYTES {PARQUET_GROUP_BYTES})",
+        literal(path)
+    );
+    session.run(&copy, &Value::Null).await.map(drop)
 }
 
 #[async_trait]
 impl Target for ParquetTarget {
     async fn write(&mut self, rows: &[Row]) -> Result<u64, ToolError> {
+        if self.waiting == PARQUET_PART_CHUNKS {
+            self.part().await?;
+        }
         self.has_columns |= !rows.is_empty();
+        self.waiting += 1;
         self.table.write(rows).await
     }
 
@@ -191,19 +226,26 @@ impl Target for ParquetTarget {
                  source",
             ));
         }
-        // A source with columns and no rows gives a file with columns and no rows.
-        self.table.write(&[]).await?;
-        let copy = format!("COPY {TABLE} TO {} (FORMAT parquet)", literal(self.place.part()));
-        self.table.session.run(&copy, &Value::Null).await?;
+        if self.parts.is_empty() {
+            // A source with columns and no rows gives a file with columns and no rows.
+            self.table.write(&[]).await?;
+            copy(&self.table.session, TABLE, self.place.part()).await?;
+        } else {
+            self.part().await?;
+            let parts: Vec<String> = self.parts.iter().map(|part| literal(part)).collect();
+            let all = format!("(SELECT * FROM read_parquet([{}]))", parts.join(", "));
+            copy(&self.table.session, &all, self.place.part()).await?;
+        }
         let Self { place, .. } = *self;
         place.publish().await.map(Some)
     }
 }
 
-/// A database that may touch a folder.
-fn settings(database: &str, folder: &Path, call: &Call<'_>) -> Result<Settings, ToolError> {
-    let config = fields(json!({"database": database, "files": [folder.display().to_string()]}));
-    Settings::of(&config, call.execution_id, folder)
+/// A database in memory that may touch folders.
+fn settings(folders: &[&Path], call: &Call<'_>) -> Result<Settings, ToolError> {
+    let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    let config = fields(json!({"database": ":memory:", "files": folders}));
+    Settings::of(&config, call.execution_id, Path::new(".")).map(Settings::of_rows)
 }
 
 fn fields(value: Value) -> Map<String, Value> {

@@ -24,9 +24,7 @@ pub(super) struct Query {
 impl Query {
     /// `query` with `params`, or all of `table`.
     pub(super) fn of(side: &Side) -> Result<Self, ToolError> {
-        let keys = ["query", "sql", "statement", "command"];
-        let given = keys.iter().find_map(|key| side.text(key));
-        let text = match (given, side.text("table")) {
+        let text = match (given(side), side.text("table")) {
             (Some(text), _) => text.trim().trim_end_matches(';').to_owned(),
             (None, Some(table)) => format!("SELECT * FROM {}", quote(table)?),
             (None, None) => {
@@ -39,6 +37,15 @@ impl Query {
         let params = Params::of(side.config.get("params").filter(|params| !is_empty(params)))?;
         Ok(Self { text, params })
     }
+
+    /// Whether the playbook wrote it.
+    pub(super) fn is_given(side: &Side) -> bool {
+        given(side).is_some()
+    }
+}
+
+fn given(side: &Side) -> Option<&str> {
+    ["query", "sql", "statement", "command"].iter().find_map(|key| side.text(key))
 }
 
 fn is_empty(params: &Value) -> bool {

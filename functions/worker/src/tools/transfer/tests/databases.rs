@@ -1,5 +1,6 @@
 //! Into, between and out of databases.
 
+use engine_core::limits::PARQUET_PART_CHUNKS;
 use serde_json::{Map, Value, json};
 
 use super::servers::{Server, auth, json_answer, sql, tool, tool_in, transfer, transfer_with};
@@ -230,10 +231,18 @@ async fn postgres_to_duckdb_to_parquet_keeps_rows_and_types() {
         (&result["rows_transferred"], &result["chunks_processed"]),
         (&json!(2_500), &json!(3))
     );
-    let result = run(json!({"source": in_duckdb, "target": {"type": "file", "path": "t.parquet"}}))
-        .await
-        .unwrap();
+    // Chunks enough for parts that are put together.
+    let small = 100;
+    assert!(2_500 / small > PARQUET_PART_CHUNKS);
+    let file = json!({"type": "file", "path": "t.parquet"});
+    let result = run(json!({"source": in_duckdb, "target": file, "chunk_size": small})).await;
+    let result = result.unwrap();
     assert!(result["bytes"].as_u64().unwrap() > 1_000, "{result}");
+    let ids = json!({"type": "file", "path": "ids.csv"});
+    run(json!({"source": file, "target": ids, "mapping": {"id": "id"}})).await.unwrap();
+    let ids = std::fs::read_to_string(folder.path().join("ids.csv")).unwrap();
+    let expect: Vec<String> = (1..=2_500).map(|id: i32| id.to_string()).collect();
+    assert_eq!(ids.lines().skip(1).collect::<Vec<_>>(), expect, "rows are in their order");
 
     let described = json!({"type": "duckdb", "database": ":memory:", "files": folder.path(),
         "query": format!("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet('{}/t.parquet'))", folder.path().display())});
