@@ -119,21 +119,34 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
+/// Asks a service of AWS without the SDK.
+async fn ask(world: &World, endpoint: &str, target: &str, service: &str, body: String) {
+    let scope = format!("20240101/us-east-1/{service}/aws4_request");
+    let signed =
+        format!("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{scope}, SignedHeaders=host, Signature=0");
+    let version = if service == "dynamodb" { "1.0" } else { "1.1" };
+    let headers = [
+        ("content-type", format!("application/x-amz-json-{version}")),
+        ("x-amz-target", target.to_owned()),
+        ("authorization", signed),
+        ("x-amz-content-sha256", sha256_hex(body.as_bytes())),
+    ];
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let url = format!("{}/", endpoint.trim_end_matches('/'));
+    assert_eq!(faults::post(&world.faults, &url, &headers, body).await, 200, "{target}");
+}
+
+/// Puts an item into the table of states as nobody should.
+async fn put_raw(world: &World, item: &serde_json::Value) {
+    let body = serde_json::json!({"TableName": world.config.state_table, "Item": item});
+    let endpoint = world.config.access.dynamodb.as_deref().unwrap();
+    ask(world, endpoint, "DynamoDB_20120810.PutItem", "dynamodb", body.to_string()).await;
+}
+
 /// Stores the master key where `config` says.
 async fn store_master_key(world: &World, text: &str) {
     let name = world.config.master_key_secret.clone().unwrap();
     let body = serde_json::json!({"Name": name, "SecretString": text}).to_string();
-    let status = faults::post(
-        &world.faults,
-        &format!("{}/", server("NOETL_TEST_AWS")),
-        &[
-            ("content-type", "application/x-amz-json-1.1"),
-            ("x-amz-target", "secretsmanager.CreateSecret"),
-            ("authorization", "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20240101/us-east-1/secretsmanager/aws4_request, SignedHeaders=host, Signature=0"),
-            ("x-amz-content-sha256", &sha256_hex(body.as_bytes())),
-        ],
-        body,
-    )
-    .await;
-    assert_eq!(status, 200);
+    let (endpoint, target) = (server("NOETL_TEST_AWS"), "secretsmanager.CreateSecret");
+    ask(world, &endpoint, target, "secretsmanager", body).await;
 }

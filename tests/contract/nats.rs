@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use adapters::executions::Executions as _;
 use adapters::nats::NatsStore;
 use engine_core::ports::{PortErrorKind, StateStore as _};
 use futures_util::TryStreamExt as _;
@@ -35,11 +36,15 @@ async fn lists() {
     executions::contract(&store(&prefix()).await).await;
 }
 
-/// The bucket of the log, as somebody else sees it.
-async fn log(prefix: &str) -> async_nats::jetstream::kv::Store {
+/// A bucket, as somebody else sees it.
+async fn bucket(name: &str) -> async_nats::jetstream::kv::Store {
     let client = async_nats::connect(url()).await.unwrap();
-    let context = async_nats::jetstream::new(client);
-    context.get_key_value(format!("{prefix}_entries")).await.unwrap()
+    async_nats::jetstream::new(client).get_key_value(name).await.unwrap()
+}
+
+/// The bucket of the log.
+async fn log(prefix: &str) -> async_nats::jetstream::kv::Store {
+    bucket(&format!("{prefix}_entries")).await
 }
 
 #[tokio::test]
@@ -67,13 +72,27 @@ async fn the_keys_are_those_of_the_seed() {
     for key in [execution(42), loop_of(42, "greet_users", 7), loop_of(42, "price_products", 9)] {
         store.commit(&entry(&key, 1, vec![])).await.unwrap();
     }
-    let client = async_nats::connect(url()).await.unwrap();
-    let context = async_nats::jetstream::new(client);
-    let bucket = context.get_key_value(format!("{prefix}_execution_state")).await.unwrap();
+    let bucket = bucket(&format!("{prefix}_execution_state")).await;
     let keys = bucket.keys().await.unwrap();
     let mut keys: Vec<String> = keys.try_collect().await.unwrap();
     keys.sort();
     assert_eq!(keys, ["exec.42", "exec.42.loop.greet_users.7", "exec.42.loop.price_products.9"]);
+}
+
+#[tokio::test]
+async fn a_state_that_does_not_decode_hides_no_other_execution() {
+    let prefix = prefix();
+    let store = store(&prefix).await;
+    for id in [1, 2, 3] {
+        store.commit(&entry(&execution(id), 1, vec![started()])).await.unwrap();
+    }
+    bucket(&format!("{prefix}_execution_state")).await.put("exec.2", "{".into()).await.unwrap();
+    let error = store.tail(&execution(2)).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Corrupt, "{error}");
+    let running = store.running(None, 10).await.unwrap();
+    assert_eq!(running.iter().map(|line| line.execution_id.0).collect::<Vec<_>>(), [1, 3]);
+    let all = store.executions(None, 10).await.unwrap();
+    assert_eq!(all.iter().map(|line| line.execution_id.0).collect::<Vec<_>>(), [3, 1]);
 }
 
 #[tokio::test]

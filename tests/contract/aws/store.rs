@@ -7,7 +7,7 @@ use engine_core::ports::{PortErrorKind, StateStore as _};
 use serde_json::json;
 
 use super::faults::Fault;
-use super::{World, on_both, unprovisioned};
+use super::{World, on_both, put_raw, unprovisioned};
 use crate::samples::{chain, entry, execution, finished, loop_of, started, state_of};
 use adapters::executions::Executions as _;
 
@@ -26,6 +26,7 @@ on_both!(
     long_logs_are_read_page_by_page,
     an_end_that_was_not_noted_is_mended_by_whoever_looks,
     a_start_that_came_to_nothing_is_not_listed,
+    a_state_that_does_not_decode_hides_no_other_execution,
     no_commit_of_a_driver_reads_for_the_gap,
 );
 
@@ -178,6 +179,28 @@ async fn a_start_that_came_to_nothing_is_not_listed(world: &World) {
     store.commit(&first).await.unwrap();
     assert_eq!(store.executions(None, 10).await.unwrap().len(), 1);
     assert_eq!(store.aggregates(ExecutionId(1)).await.unwrap(), [execution(1)]);
+}
+
+async fn a_state_that_does_not_decode_hides_no_other_execution(world: &World) {
+    let store = &world.aws.store;
+    for id in [1, 2, 3] {
+        store.commit(&entry(&execution(id), 1, vec![started()])).await.unwrap();
+    }
+    let damaged = json!({
+        "pk": {"S": execution(2).to_string()}, "sk": {"N": "2"}, "at_ms": {"N": "0"},
+        "event_id": {"N": "0"}, "next_event_id": {"N": "0"}, "state": {"S": "{"},
+    });
+    put_raw(world, &damaged).await;
+    let error = store.tail(&execution(2)).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Corrupt, "{}", chain(&error));
+    for (mut lines, name) in [
+        (store.running(None, 10).await.unwrap(), "those that run"),
+        (store.executions(None, 10).await.unwrap(), "all"),
+    ] {
+        lines.sort_by_key(|line| line.position);
+        let ids: Vec<i64> = lines.iter().map(|line| line.execution_id.0).collect();
+        assert_eq!(ids, [1, 2, 3], "{name}");
+    }
 }
 
 async fn no_commit_of_a_driver_reads_for_the_gap(world: &World) {

@@ -81,7 +81,14 @@ impl NatsStore {
         id: ExecutionId,
         position: u64,
     ) -> Result<Option<ExecutionSummary>, PortError> {
-        let found = self.find(&AggregateKey::Execution(id)).await?;
+        let found = match self.find(&AggregateKey::Execution(id)).await {
+            // It must not hide the others, which are listed beside it.
+            Err(error) if error.kind == PortErrorKind::Corrupt => {
+                warn!(execution_id = %id, %error, "left out of a list: its state does not decode");
+                None
+            }
+            found => found?,
+        };
         let Some(Found { newest: Newest { begun: Some(begun), ended, .. }, .. }) = found else {
             return Ok(None);
         };

@@ -126,8 +126,17 @@ impl DynamoStore {
         if line.status != Status::Running {
             return Ok(Some(line));
         }
-        let tail = self.tail(&AggregateKey::Execution(line.execution_id)).await?;
-        let Some(tail) = tail else { return Ok(None) };
+        let tail = match self.tail(&AggregateKey::Execution(line.execution_id)).await {
+            Ok(Some(tail)) => tail,
+            Ok(None) => return Ok(None),
+            // The line is all that can be shown, and the others are no worse for it.
+            Err(error) if error.kind == PortErrorKind::Corrupt => {
+                let id = line.execution_id;
+                warn!(execution_id = %id, %error, "listed as running: its state does not decode");
+                return Ok(Some(line));
+            }
+            Err(error) => return Err(error),
+        };
         if let State::Execution(state) = &tail.state
             && state.status != Status::Running
         {
