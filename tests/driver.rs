@@ -215,7 +215,8 @@ impl Family {
 
     async fn answer(&self, command: &str, to: &AggregateKey, outcome: Outcome) {
         let (worker, outcomes) = ("w".to_owned(), vec![outcome]);
-        let answer = Answer { command_id: command.into(), attempt: 1, worker, outcomes };
+        let answer =
+            Answer { command_id: command.into(), attempt: 1, worker, outcomes, cut: false };
         self.tell(&format!("{command}.1"), to, Input::Answer(answer)).await;
     }
 
@@ -410,7 +411,7 @@ async fn reads(values: usize, case: &str) -> Result<[usize; 2], DriverError> {
         let command = sent.commands.lock().unwrap().pop().unwrap();
         let (worker, outcomes) = ("w".to_owned(), vec![outcome(1, false)]);
         let (command_id, attempt) = (command.id.clone(), 1);
-        let answer = Answer { command_id, attempt, worker, outcomes };
+        let answer = Answer { command_id, attempt, worker, outcomes, cut: false };
         let before = payloads.reads.load(Ordering::Relaxed);
         tell(command.id.as_str(), Input::Answer(answer)).await?;
         *place = payloads.reads.load(Ordering::Relaxed) - before;

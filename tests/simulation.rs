@@ -117,7 +117,7 @@ fn every_fault_met_its_chance() {
 }
 
 /// Pairs of a fault and a kind of entry that do not meet, and why.
-const NEVER: [(Fault, Kind, &str); 31] = [
+const NEVER: [(Fault, Kind, &str); 32] = [
     (Fault::Restart, Kind::LoopClosed, "nothing is awaited behind it"),
     (Fault::Restart, Kind::ParentAnswered, "nothing is awaited behind it"),
     (Fault::Restart, Kind::Finished, "nothing is awaited behind it"),
@@ -142,6 +142,7 @@ const NEVER: [(Fault, Kind, &str); 31] = [
     (Fault::DoubleAnswer, Kind::Finished, "no command follows it"),
     (Fault::AnswerAfterEnd, Kind::Failed, "not met in these seeds"),
     (Fault::Cancel, Kind::FrameIssued, "it is of a loop, or the end itself"),
+    (Fault::Cancel, Kind::Resumed, "it is of a loop, or the end itself"),
     (Fault::Cancel, Kind::FrameAnswered, "it is of a loop, or the end itself"),
     (Fault::Cancel, Kind::IterationSettled, "it is of a loop, or the end itself"),
     (Fault::Cancel, Kind::LoopOpened, "it is of a loop, or the end itself"),

@@ -12,7 +12,8 @@ use crate::playbook::PlaybookRef;
 /// One tool call, or one frame of iterations, for a worker of one kind.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Command {
-    /// The same for all attempts; with the index it is the tool's idempotency key.
+    /// The same for all attempts; the tool's idempotency key, for a frame with the index of the iteration
+    /// in the place of the first one.
     pub id: CommandId,
     /// 1-based; raised only by the engine. An answer to another attempt counts for nothing.
     pub attempt: u32,

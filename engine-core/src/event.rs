@@ -329,6 +329,9 @@ pub enum Fact {
         /// What the iteration has done so far, a [`Unit`] as JSON, where one call is not all.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         unit: Option<Payload>,
+        /// Whether they were out before, in a frame whose worker had no time for them.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        resumed: bool,
     },
     /// An iteration of several calls has its outcome.
     IterationSettled {

@@ -437,6 +437,9 @@ pub const ESM_HTTP_MS: u64 = 30_000;
 
 /// Milliseconds before a function's end at which it stops: what it has to say must still be sent.
 pub const FUNCTION_MARGIN_MS: i64 = 2_000;
+/// Milliseconds before that at which a worker's calls end: a tool that does not stop is dropped after
+/// [`TOOL_GRACE_MS`], then its outcomes are put away and sent.
+pub const WORKER_ANSWER_MS: u64 = 3_000;
 /// Seconds after which a message that can never be handled is tried again: it must go to the dead letters
 /// soon, for it holds up its group.
 pub const POISON_RETRY_S: u32 = 1;

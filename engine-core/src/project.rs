@@ -82,8 +82,8 @@ fn len_of(fact: &Fact, before: &[Fact]) -> usize {
         Fact::StepExited { .. } => 1 + usize::from(ends_command(fact, before)),
         Fact::IterationSettled { .. } => 2 + usize::from(ends_command(fact, before)),
         Fact::Finished { status, .. } => 2 - usize::from(*status == Status::Cancelled),
-        Fact::FrameIssued { len, attempt, call, site, .. } => {
-            let begins = *attempt == 1 && *call == 1;
+        Fact::FrameIssued { len, attempt, call, site, resumed, .. } => {
+            let begins = *attempt == 1 && *call == 1 && !resumed;
             *len as usize * (1 + usize::from(begins) + usize::from(site.is_save()))
         }
         Fact::FrameAnswered { outcomes, retried, .. } => 7 * outcomes.len() - retried.len(),

@@ -59,6 +59,7 @@ fn frame_issued(first: u64, len: u32, attempt: u32) -> Fact {
         call: 1,
         site: CallSite::Tool,
         unit: None,
+        resumed: false,
     }
 }
 
@@ -345,8 +346,18 @@ fn unit_retried(index: Option<u64>, delay_ms: u64) -> Fact {
 fn unit_frame(index: u64, attempt: u32, call: u32, site: CallSite, unit: Option<Unit>) -> Fact {
     let unit = unit.map(|unit| Payload::Inline(json!(unit)));
     let (step, tool_kind) = ("process".into(), "callback".into());
-    let (first, len, not_before_ms) = (index, 1, 0);
-    Fact::FrameIssued { first, len, attempt, not_before_ms, tool_kind, step, call, site, unit }
+    Fact::FrameIssued {
+        first: index,
+        len: 1,
+        attempt,
+        not_before_ms: 0,
+        tool_kind,
+        step,
+        call,
+        site,
+        unit,
+        resumed: false,
+    }
 }
 
 fn iteration_settled(index: u64, error: Option<ToolFailure>) -> Fact {

@@ -40,8 +40,8 @@ pub(crate) fn expanded(facts: &[Fact]) -> usize {
         Fact::IterationSettled { index, .. } => {
             2 + usize::from(ends_answered(&facts[..number], |_, of| of == Some(*index)))
         }
-        Fact::FrameIssued { len, attempt, call, site, .. } => {
-            let begins = usize::from((*attempt, *call) == (1, 1));
+        Fact::FrameIssued { len, attempt, call, site, resumed, .. } => {
+            let begins = usize::from((*attempt, *call, *resumed) == (1, 1, false));
             *len as usize * (1 + begins + usize::from(site.is_save()))
         }
         Fact::FrameAnswered { outcomes, retried, .. } => 7 * outcomes.len() - retried.len(),

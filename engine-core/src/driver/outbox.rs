@@ -57,7 +57,16 @@ fn written(unit: &Unit) -> Payload {
 /// The command of a frame, or of one call of a unit.
 fn issued(key: &AggregateKey, state: &LoopState, fact: &Fact) -> Option<Command> {
     let Fact::FrameIssued {
-        first, len, attempt, not_before_ms, tool_kind, call, site, unit, ..
+        first,
+        len,
+        attempt,
+        not_before_ms,
+        tool_kind,
+        call,
+        site,
+        unit,
+        resumed,
+        ..
     } = fact
     else {
         return None;
@@ -71,6 +80,7 @@ fn issued(key: &AggregateKey, state: &LoopState, fact: &Fact) -> Option<Command>
         site: *site,
         tool_kind: tool_kind.clone(),
         unit: unit.clone(),
+        resumed: *resumed,
     };
     Some(frame_command(key, state, &frame))
 }
@@ -145,6 +155,7 @@ pub(super) fn answering(id: &str, parent: &Parent, outcome: Outcome) -> Envelope
         attempt: parent.attempt,
         worker: PLAYBOOK.to_owned(),
         outcomes: vec![outcome],
+        cut: false,
     };
     Envelope { id: InputId::from(id), to: parent.key.clone(), input: Input::Answer(answer) }
 }

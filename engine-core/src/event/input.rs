@@ -94,6 +94,10 @@ pub struct Answer {
     pub worker: String,
     /// One outcome; for a frame one per iteration that ran, in index order from the frame's first.
     pub outcomes: Vec<Outcome>,
+    /// Whether the worker's own time was over before all iterations of a frame had run: those without an
+    /// outcome are sent out again, and none of them has failed.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub cut: bool,
 }
 
 /// How far one call is. May be lost, doubled, late, or overtake another one.

@@ -152,13 +152,27 @@ fn of_loop<'a>(entry: &'a Entry, fact: &'a Fact, position: usize, each: &mut imp
             let line = Line::new("iterator_started", "RUNNING", open.step.as_str());
             each(line.with(opening(open)));
         }
-        Fact::FrameIssued { first, len, attempt, tool_kind, step, call, site, unit, .. } => {
+        Fact::FrameIssued {
+            first,
+            len,
+            attempt,
+            tool_kind,
+            step,
+            call,
+            site,
+            unit,
+            resumed,
+            ..
+        } => {
             let mut meta = json!({"attempt": attempt});
+            if *resumed {
+                meta["resumed"] = json!(true);
+            }
             let unit = unit.as_ref().and_then(Payload::inline);
             let unit = unit.and_then(|unit| Unit::deserialize(unit).ok());
             tell_unit(&mut meta, unit.as_ref(), tool_kind, entry.execution_id());
             for index in *first..first + u64::from(*len) {
-                if *attempt == 1 && *call == 1 {
+                if *attempt == 1 && *call == 1 && !resumed {
                     each(Line::new("iteration_started", "RUNNING", step.as_str()).at(Some(index)));
                 }
                 issued(each, step, Some(index), (tool_kind.as_str(), *site), meta.clone());

@@ -254,7 +254,7 @@ impl Turn<'_> {
             ..ToolFailure::default()
         };
         let outcomes = vec![failed_outcome(error)];
-        Answer { command_id, attempt, worker: PLAYBOOK.to_owned(), outcomes }
+        Answer { command_id, attempt, worker: PLAYBOOK.to_owned(), outcomes, cut: false }
     }
 }
 

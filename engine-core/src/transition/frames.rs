@@ -63,13 +63,15 @@ pub(crate) struct Issued {
     pub(crate) tool_kind: String,
     /// A [`crate::state::Unit`] as JSON.
     pub(crate) unit: Option<Payload>,
+    /// Whether it is what a worker had no time for.
+    pub(crate) resumed: bool,
 }
 
 impl Issued {
     /// A frame of plain iterations.
     pub(crate) fn plain(first: u64, len: u32, attempt: u32, tool_kind: String) -> Self {
         let (not_before_ms, call, site, unit) = (0, 1, CallSite::Tool, None);
-        Self { first, len, attempt, not_before_ms, call, site, tool_kind, unit }
+        Self { first, len, attempt, not_before_ms, call, site, tool_kind, unit, resumed: false }
     }
 }
 
@@ -124,7 +126,8 @@ impl Turn<'_> {
 
     pub(super) fn issue_frame(&mut self, frame: Issued) {
         let Some(step) = self.looping().map(|state| state.step.clone()) else { return };
-        let Issued { first, len, attempt, not_before_ms, call, site, tool_kind, unit } = frame;
+        let Issued { first, len, attempt, not_before_ms, call, site, tool_kind, unit, resumed } =
+            frame;
         self.record(Fact::FrameIssued {
             first,
             len,
@@ -135,6 +138,7 @@ impl Turn<'_> {
             call,
             site,
             unit,
+            resumed,
         });
     }
 
@@ -163,8 +167,16 @@ impl Turn<'_> {
         if frame.attempt != answer.attempt {
             return Ok(Some(IgnoreReason::StaleAttempt));
         }
-        let outcomes = complete(answer.outcomes.clone(), &frame, state.fail_fast);
-        self.settle_frame(&frame, answer, outcomes)?;
+        if let Some((ran, rest)) = split(answer, &frame, state) {
+            self.settle_frame(&ran, answer, answer.outcomes.clone())?;
+            self.issue_frame(rest);
+        } else {
+            let has_failed = answer.outcomes.last().is_some_and(|last| last.error.is_some());
+            // A loop that has stopped leaves the rest undone, as one does that gives up.
+            let may_stop = (state.fail_fast && has_failed) || (state.stopped && answer.cut);
+            let outcomes = complete(answer.outcomes.clone(), &frame, may_stop);
+            self.settle_frame(&frame, answer, outcomes)?;
+        }
         self.fill()?;
         self.close();
         Ok(None)
@@ -275,6 +287,7 @@ impl Turn<'_> {
                     attempt,
                     worker: String::new(),
                     outcomes: Vec::new(),
+                    cut: false,
                 };
                 self.settle_frame(&frame, &answer, outcomes)?;
             }
@@ -317,10 +330,29 @@ pub(super) fn numbers(id: &str) -> (Option<u64>, u32) {
     }
 }
 
+/// What ran of a frame whose worker had no time for all of it, and what is to be sent out again.
+///
+/// At least one iteration ran, so that a loop whose every call takes as long as a worker lives goes on.
+fn split(
+    answer: &Answer,
+    frame: &PendingFrame,
+    state: &LoopState,
+) -> Option<(PendingFrame, Issued)> {
+    let ran = u32::try_from(answer.outcomes.len()).ok()?;
+    if !answer.cut || frame.unit.is_some() || state.stopped || !(1..frame.len).contains(&ran) {
+        return None;
+    }
+    if state.fail_fast && answer.outcomes.iter().any(|outcome| outcome.error.is_some()) {
+        return None;
+    }
+    let (first, len) = (frame.first + u64::from(ran), frame.len - ran);
+    let rest = Issued { resumed: true, ..Issued::plain(first, len, 1, state.tool_kind.clone()) };
+    Some((PendingFrame { len: ran, ..frame.clone() }, rest))
+}
+
 /// One outcome per iteration, unless the worker was right to stop early.
-fn complete(mut outcomes: Vec<Outcome>, frame: &PendingFrame, fail_fast: bool) -> Vec<Outcome> {
+fn complete(mut outcomes: Vec<Outcome>, frame: &PendingFrame, may_stop: bool) -> Vec<Outcome> {
     outcomes.truncate(frame.len as usize);
-    let may_stop = fail_fast && outcomes.last().is_some_and(|last| last.error.is_some());
     if !may_stop {
         let message = "the worker answered without this iteration's outcome".to_owned();
         let error = ToolFailure { kind: "WorkerError".to_owned(), message, ..Default::default() };

@@ -196,6 +196,7 @@ impl<'a> Turn<'a> {
             site,
             tool_kind,
             unit,
+            resumed: false,
         });
     }
 

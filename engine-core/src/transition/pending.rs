@@ -153,7 +153,13 @@ impl Turn<'_> {
             duration_ms: 0,
             output: String::new(),
         };
-        Answer { command_id, attempt, worker: CALLBACK.to_owned(), outcomes: vec![outcome] }
+        Answer {
+            command_id,
+            attempt,
+            worker: CALLBACK.to_owned(),
+            outcomes: vec![outcome],
+            cut: false,
+        }
     }
 }
 

@@ -48,6 +48,8 @@ struct Bench {
     now_ms: i64,
     /// How often each answer arrives.
     copies: usize,
+    /// Iterations of a frame that a worker has time for.
+    lasts: usize,
 }
 
 const ID: ExecutionId = ExecutionId(7);
@@ -60,6 +62,7 @@ fn playbook(name: &str, workflow: &str) -> Playbook {
     playbook
 }
 
+mod frames;
 mod units;
 
 impl Bench {
@@ -76,6 +79,7 @@ impl Bench {
     fn begin_with(playbook: Playbook, payload: &Value, tool: Tool) -> Self {
         let (logs, blobs, commands) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let (queue, copies, timers) = (VecDeque::new(), 1, BTreeMap::new());
+        let lasts = usize::MAX;
         let (others, now_ms, caller) = (BTreeMap::new(), BEGINNING_MS, None);
         let mut bench = Self {
             playbook,
@@ -89,6 +93,7 @@ impl Bench {
             timers,
             now_ms,
             copies,
+            lasts,
         };
         let payload = payload.as_object().cloned().unwrap_or_else(Map::new);
         let start = Start { playbook: bench.playbook.reference.clone(), payload, parent: None };
@@ -194,7 +199,8 @@ impl Bench {
 
     fn answer(&mut self, command: &Command) {
         let range = command.frame.as_ref().map_or(0..1, |f| f.first..f.first + u64::from(f.len));
-        let outcomes = range.map(|index| {
+        let is_cut = range.clone().nth(self.lasts).is_some();
+        let outcomes = range.take(self.lasts).map(|index| {
             let said = match self.caller {
                 Some(caller) => caller(command, index),
                 None => (self.tool)(command.step.as_str(), index, command.attempt),
@@ -212,6 +218,7 @@ impl Bench {
             attempt: command.attempt,
             worker: "w".to_owned(),
             outcomes: outcomes.collect(),
+            cut: is_cut,
         };
         let id = InputId(format!("{}.{}", command.id, command.attempt));
         let (to, input) = (command.reply_to.clone(), Input::Answer(answer));

@@ -359,6 +359,7 @@ impl<'a> Turn<'a> {
             attempt,
             worker: "engine".to_owned(),
             outcomes: Vec::new(),
+            cut: false,
         }
     }
 

@@ -148,6 +148,7 @@ impl World {
             call: 1,
             site: CallSite::Tool,
             unit: Some(inline(json!(unit))),
+            resumed: false,
         };
         self.append(loop_key(step), at_ms, vec![issued]);
     }
@@ -258,6 +259,7 @@ impl World {
             call: 1,
             site: CallSite::Tool,
             unit: None,
+            resumed: false,
         };
         let answered = Fact::FrameAnswered {
             first,

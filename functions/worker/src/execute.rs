@@ -25,7 +25,7 @@ use crate::render::{Renderer, has_word, is_template, iteration, overridden, unre
 use crate::scope::{Names, Scopes};
 use crate::sink;
 use crate::task::{Task, line, resolve};
-use crate::tool::{Call, Progress, Success, Tool, ToolError};
+use crate::tool::{Call, Progress, Success, TIMEOUT, Tool, ToolError};
 use crate::unit::AboutCall;
 
 /// Everything a worker works with. Built once, at start.
@@ -124,23 +124,37 @@ impl Workbench {
     }
 }
 
-/// Runs a command: its one call, or the iterations of its frame in order.
-pub async fn execute(bench: &Workbench, command: &Command) -> Answer {
-    execute_watched(bench, command, None).await
+/// The circumstances of a command.
+#[derive(Clone, Copy, Default)]
+pub struct Terms<'a> {
+    /// Who hears how far a long call is.
+    pub events: Option<&'a dyn EventQueue>,
+    /// When the worker itself ends: no call runs longer, whatever its step allows.
+    pub ends: Option<Instant>,
 }
 
-/// As [`execute`]; what a long call says of itself goes to `events` meanwhile.
-pub async fn execute_watched(
-    bench: &Workbench,
-    command: &Command,
-    events: Option<&dyn EventQueue>,
-) -> Answer {
-    Answer {
-        command_id: command.id.clone(),
-        attempt: command.attempt,
-        worker: bench.name.clone(),
-        outcomes: outcomes(bench, command, events).await,
+impl Terms<'_> {
+    /// How long one call of a command may take that begins now.
+    fn allowed(&self, command: &Command) -> Duration {
+        let (full, now) = (full(command), Instant::now());
+        self.ends.map_or(full, |ends| full.min(ends.saturating_duration_since(now)))
     }
+
+    fn is_over(&self) -> bool {
+        self.ends.is_some_and(|ends| ends <= Instant::now())
+    }
+}
+
+/// Runs a command: its one call, or the iterations of its frame in order.
+pub async fn execute(bench: &Workbench, command: &Command) -> Answer {
+    execute_within(bench, command, Terms::default()).await
+}
+
+/// As [`execute`], within `terms`.
+pub async fn execute_within(bench: &Workbench, command: &Command, terms: Terms<'_>) -> Answer {
+    let (outcomes, cut) = outcomes(bench, command, terms).await;
+    let (command_id, attempt) = (command.id.clone(), command.attempt);
+    Answer { command_id, attempt, worker: bench.name.clone(), outcomes, cut }
 }
 
 /// The message that carries an answer to whoever waits for it.
@@ -153,15 +167,12 @@ pub fn envelope(command: &Command, answer: Answer) -> Envelope {
     }
 }
 
-async fn outcomes(
-    bench: &Workbench,
-    command: &Command,
-    events: Option<&dyn EventQueue>,
-) -> Vec<Outcome> {
+/// The outcomes, and whether the worker's time was over before all of them.
+async fn outcomes(bench: &Workbench, command: &Command, terms: Terms<'_>) -> (Vec<Outcome>, bool) {
     let started_ms = bench.clock.now_ms();
-    match Job::prepare(bench, command, events).await {
+    match Job::prepare(bench, command, terms).await {
         Ok(job) => Box::pin(job.run()).await,
-        Err((line, error)) => refused(bench, command, line, started_ms, error).await,
+        Err((line, error)) => (refused(bench, command, line, started_ms, error).await, false),
     }
 }
 
@@ -199,6 +210,23 @@ fn indexes(frame: Option<&Frame>) -> Vec<Option<u64>> {
     }
 }
 
+/// Names a call: the command's id with the index in the place of its frame's first one.
+///
+/// The same for all attempts, also for those in another frame.
+fn call_id(command: &Command, index: Option<u64>) -> String {
+    let id = command.id.as_str();
+    let (Some(frame), Some(index)) = (&command.frame, index) else { return id.to_owned() };
+    let (loop_id, call) = id.rsplit_once(':').unwrap_or((id, ""));
+    let first = frame.first.to_string();
+    match call.strip_prefix(first.as_str()) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            format!("{loop_id}:{index}{rest}")
+        }
+        // Not an id that the engine makes.
+        _ => format!("{id}.{index}"),
+    }
+}
+
 fn calls(command: &Command) -> u32 {
     command.frame.as_ref().map_or(1, |frame| frame.len)
 }
@@ -207,8 +235,7 @@ fn calls(command: &Command) -> u32 {
 struct Job<'a> {
     bench: &'a Workbench,
     command: &'a Command,
-    /// Who hears of progress.
-    events: Option<&'a dyn EventQueue>,
+    terms: Terms<'a>,
     part: Option<String>,
     task: Task,
     tool: Arc<dyn Tool>,
@@ -222,6 +249,8 @@ struct Job<'a> {
     needs_auth: bool,
     /// When the call at hand began: what `now()` says in its templates.
     started_ms: i64,
+    /// What the call at hand is known by outside, as [`call_id`] says.
+    call_id: String,
 }
 
 impl<'a> Job<'a> {
@@ -229,7 +258,7 @@ impl<'a> Job<'a> {
     async fn prepare(
         bench: &'a Workbench,
         command: &'a Command,
-        events: Option<&'a dyn EventQueue>,
+        terms: Terms<'a>,
     ) -> Result<Self, (u32, ToolError)> {
         let playbook = bench.catalog.playbook(&command.playbook).await;
         let playbook = playbook.map_err(|error| (0, unread(&error)))?;
@@ -246,7 +275,7 @@ impl<'a> Job<'a> {
         let mut redactor = Redactor::default();
         let execution_id = command.reply_to.execution_id().to_string();
         let mentioned = Mentioned::by(&task);
-        let asker = Asker { playbook: &playbook, command, execution_id: &execution_id };
+        let asker = Asker { playbook: &playbook, command, terms, execution_id: &execution_id };
         let private = asker.private(bench, &mentioned, &scope, &mut redactor).await;
         // An endpoint may repeat what it was sent.
         let private =
@@ -261,10 +290,11 @@ impl<'a> Job<'a> {
             needs_item: !is_static || task.kind == PYTHON,
             needs_auth: mentioned.auth,
             started_ms: 0,
+            call_id: String::new(),
             execution_id,
             bench,
             command,
-            events,
+            terms,
             part,
             task,
             tool,
@@ -274,14 +304,24 @@ impl<'a> Job<'a> {
         })
     }
 
-    async fn run(mut self) -> Vec<Outcome> {
+    /// The outcomes, and whether the worker's time was over before all of them.
+    async fn run(mut self) -> (Vec<Outcome>, bool) {
         let mut outcomes = Vec::new();
         let mut results = Outcomes::new(&*self.bench.readers.payloads, calls(self.command));
         let fail_fast = self.command.frame.as_ref().is_some_and(|frame| frame.fail_fast);
         for index in indexes(self.command.frame.as_ref()) {
             let started_ms = self.bench.clock.now_ms();
             self.started_ms = started_ms;
+            let has_begun = !outcomes.is_empty();
+            if has_begun && self.terms.is_over() {
+                return (outcomes, true);
+            }
+            let is_short = self.terms.allowed(self.command) < full(self.command);
             let ended = self.call(index).await;
+            // Its own time was not over: it runs again, from a new worker's first second on.
+            if has_begun && is_short && is_late(&ended) {
+                return (outcomes, true);
+            }
             let elapsed_ms = self.bench.clock.now_ms().saturating_sub(started_ms);
             let span = Span { started_ms, duration_ms: u64::try_from(elapsed_ms).unwrap_or(0) };
             let place = Place {
@@ -298,25 +338,23 @@ impl<'a> Job<'a> {
                 break;
             }
         }
-        outcomes
+        (outcomes, false)
     }
 
     /// One call, from its item to its result.
     async fn call(&mut self, index: Option<u64>) -> Result<Success, ToolError> {
-        let allowed = allowed(self.command);
+        let command = self.command;
+        let allowed = self.terms.allowed(command);
         let deadline = Instant::now() + allowed;
+        self.call_id = call_id(command, index);
         let rendered = timeout_at(deadline, self.render(index)).await;
-        let (config, args, context) = rendered.map_err(|_elapsed| too_slow(allowed))??;
-        let idempotency_key = match index {
-            None => self.command.id.to_string(),
-            Some(index) => format!("{}.{index}", self.command.id),
-        };
+        let (config, args, context) = rendered.map_err(|_elapsed| too_slow(command, allowed))??;
         let (sender, seen) = watch::channel(Value::Null);
         let call = Call {
             config,
             args,
             context,
-            idempotency_key: &idempotency_key,
+            idempotency_key: &self.call_id,
             deadline,
             attempt: self.command.attempt,
             execution_id: &self.execution_id,
@@ -328,7 +366,7 @@ impl<'a> Job<'a> {
         let grace = Duration::from_millis(TOOL_GRACE_MS);
         let work = timeout_at(deadline + grace, self.tool.call(&call));
         let reporter = Reporter {
-            events: self.events,
+            events: self.terms.events,
             command: self.command,
             index,
             started_ms: self.started_ms,
@@ -336,7 +374,7 @@ impl<'a> Job<'a> {
             redactor: &self.redactor,
         };
         let ended = reporter.beside(work, seen).await;
-        ended.unwrap_or_else(|_elapsed| Err(too_slow(allowed)))
+        ended.unwrap_or_else(|_elapsed| Err(too_slow(command, allowed)))
     }
 
     async fn render(&mut self, index: Option<u64>) -> Result<Rendered, ToolError> {
@@ -390,7 +428,7 @@ impl<'a> Job<'a> {
             readers: &self.bench.readers,
             names: &self.names,
             execution_id: &self.execution_id,
-            command_id: self.command.id.as_str(),
+            call_id: &self.call_id,
             now_ms: self.started_ms,
             private,
         }
@@ -425,6 +463,7 @@ impl<'a> Job<'a> {
 struct Asker<'a> {
     playbook: &'a Playbook,
     command: &'a Command,
+    terms: Terms<'a>,
     execution_id: &'a str,
 }
 
@@ -453,9 +492,9 @@ impl Asker<'_> {
             workload: &workload,
             execution_id: self.execution_id,
         };
-        let allowed = allowed(self.command);
+        let allowed = self.terms.allowed(self.command);
         let private = timeout(allowed, private::of(mentioned, &ring, redactor)).await;
-        private.unwrap_or_else(|_elapsed| Err(too_slow(allowed)))
+        private.unwrap_or_else(|_elapsed| Err(too_slow(self.command, allowed)))
     }
 }
 
@@ -483,12 +522,22 @@ fn looks_inside(task: &Task, names: &BTreeSet<String>) -> bool {
         && ["data", "page"].iter().any(|name| names.contains(*name) || has_word(code, name))
 }
 
-/// How long one call of a command may take.
-fn allowed(command: &Command) -> Duration {
+fn is_late(ended: &Result<Success, ToolError>) -> bool {
+    ended.as_ref().is_err_and(|error| error.kind() == TIMEOUT)
+}
+
+/// How long one call of a command may take where there is time enough.
+fn full(command: &Command) -> Duration {
     Duration::from_millis(command.timeout_ms.min(TOOL_TIMEOUT_MS_MAX))
 }
 
-fn too_slow(allowed: Duration) -> ToolError {
+fn too_slow(command: &Command, allowed: Duration) -> ToolError {
+    if allowed < full(command) {
+        return ToolError::timeout(format!(
+            "the tool did not end within the {:.3} s that its worker had left; do less in one step",
+            allowed.as_secs_f64()
+        ));
+    }
     ToolError::timeout(format!(
         "the tool did not end within {} s; raise `timeout` of the step or its tool, or do less in \
          one step",

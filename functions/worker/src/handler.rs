@@ -2,11 +2,12 @@
 
 use engine_core::command::Command;
 use engine_core::ports::{EventQueue, PortError};
+use tokio::time::Instant;
 use tracing::instrument;
 
-use crate::execute::{Workbench, envelope, execute_watched};
+use crate::execute::{Terms, Workbench, envelope, execute_within};
 
-/// Executes a command, tells how far it is, and sends its answer.
+/// Executes a command until the worker `ends`, tells how far it is, and sends its answer.
 ///
 /// Safe to repeat, as the answer's id is the same.
 ///
@@ -17,8 +18,10 @@ pub async fn handle(
     bench: &Workbench,
     command: &Command,
     events: &dyn EventQueue,
+    ends: Option<Instant>,
 ) -> Result<(), PortError> {
-    let answer = execute_watched(bench, command, Some(events)).await;
+    let terms = Terms { events: Some(events), ends };
+    let answer = execute_within(bench, command, terms).await;
     events.send(&[envelope(command, answer)]).await
 }
 
@@ -55,7 +58,7 @@ mod tests {
         let (bench, command) = sample();
         for is_down in [false, true] {
             let queue = Queue { is_down, sent: Mutex::default() };
-            assert_eq!(handle(&bench, &command, &queue).await.is_err(), is_down);
+            assert_eq!(handle(&bench, &command, &queue, None).await.is_err(), is_down);
             let sent = queue.sent.into_inner().unwrap();
             assert_eq!(sent.len(), usize::from(!is_down));
             assert!(sent.iter().all(|envelope| matches!(envelope.input, Input::Answer(_))));

@@ -15,8 +15,9 @@ use adapters::lambda::sqs::{Message, again, messages};
 use adapters::lambda::{Function, Handler, Invocation, Refused, chain, run};
 use adapters::telemetry::{Metric, Metrics, Unit};
 use async_trait::async_trait;
-use engine_core::command::Command;
-use engine_core::limits::{COMMAND_POISON_S, COMMAND_RETRIES_S, NOT_BEFORE_SLACK_MS};
+use engine_core::limits::{
+    COMMAND_POISON_S, COMMAND_RETRIES_S, NOT_BEFORE_SLACK_MS, WORKER_ANSWER_MS,
+};
 use engine_core::load::Readers;
 use engine_core::ports::{CommandQueue as _, PortError};
 use futures_util::future::join_all;
@@ -120,16 +121,16 @@ impl Worker {
 
     /// Runs the command of a message; how long that took.
     async fn one(&self, message: &Message, deadline: Option<Instant>) -> Result<Duration, Undone> {
-        let mut command = self.inbox.command(&message.record(), self.kind).await?;
+        let command = self.inbox.command(&message.record(), self.kind).await?;
         if command.not_before_ms > self.clock.now_ms().saturating_add(NOT_BEFORE_SLACK_MS) {
             self.commands.send(&[command]).await?;
             return Ok(Duration::ZERO);
         }
-        shorten(&mut command, deadline)?;
         let begun = Instant::now();
-        let handled = handler::handle(&self.bench, &command, &*self.events);
+        let ends = ends(deadline)?;
+        let handled = handler::handle(&self.bench, &command, &*self.events, ends);
         match deadline {
-            // A frame has many calls, each with a time of its own.
+            // A tool may not stop in time, or its answer find no way.
             Some(deadline) => {
                 timeout_at(deadline, handled).await.map_err(|_elapsed| Undone::Late)??;
             }
@@ -170,16 +171,14 @@ fn delay_s(receives: u32, cause: &Undone) -> Option<u32> {
     }
 }
 
-/// A call must end while its function can still send the answer.
-fn shorten(command: &mut Command, deadline: Option<Instant>) -> Result<(), Undone> {
-    let Some(deadline) = deadline else { return Ok(()) };
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(Undone::Late);
+/// When calls must end, so that their function can still send the answer.
+fn ends(deadline: Option<Instant>) -> Result<Option<Instant>, Undone> {
+    let Some(deadline) = deadline else { return Ok(None) };
+    let ends = deadline.checked_sub(Duration::from_millis(WORKER_ANSWER_MS));
+    match ends.filter(|ends| *ends > Instant::now()) {
+        Some(ends) => Ok(Some(ends)),
+        None => Err(Undone::Late),
     }
-    let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-    command.timeout_ms = command.timeout_ms.min(left_ms);
-    Ok(())
 }
 
 #[async_trait]
@@ -200,7 +199,6 @@ impl Handler for Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::execute::tests::sample;
 
     #[test]
     fn what_failed_comes_again_soon_at_first_and_poison_at_once() {
@@ -213,20 +211,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_while_its_function_can_still_answer() {
-        let (_bench, command) = sample();
-        let shortened = |left_ms: Option<u64>| {
-            let mut command = Command { timeout_ms: 10_000, ..command.clone() };
-            let deadline = left_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-            shorten(&mut command, deadline).map(|()| command.timeout_ms).ok()
+        let begun = Instant::now();
+        let left_ms = |deadline_ms: Option<u64>| {
+            let deadline = deadline_ms.map(|ms| begun + Duration::from_millis(ms));
+            ends(deadline).ok().map(|ends| ends.map(|ends| (ends - begun).as_millis()))
         };
         let cases = [
-            (None, Some(10_000)),
-            (Some(60_000), Some(10_000)),
-            (Some(3_000), Some(3_000)),
+            (None, Some(None)),
+            (Some(60_000), Some(Some(57_000))),
+            (Some(WORKER_ANSWER_MS + 1), Some(Some(1))),
+            (Some(WORKER_ANSWER_MS), None),
             (Some(0), None),
         ];
-        for (left_ms, expect) in cases {
-            assert_eq!(shortened(left_ms), expect, "{left_ms:?}");
+        for (deadline_ms, expect) in cases {
+            assert_eq!(left_ms(deadline_ms), expect, "{deadline_ms:?}");
         }
     }
 }

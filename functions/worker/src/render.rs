@@ -36,8 +36,8 @@ pub(crate) struct Renderer<'a> {
     pub(crate) readers: &'a Readers,
     pub(crate) names: &'a Names,
     pub(crate) execution_id: &'a str,
-    /// With the index of the iteration, what `generate_uuid()` derives from: the same for all attempts.
-    pub(crate) command_id: &'a str,
+    /// What `generate_uuid()` derives from: the same for all attempts.
+    pub(crate) call_id: &'a str,
     /// What `now()` says.
     pub(crate) now_ms: i64,
     /// `env`, `secret`, `keychain` and `auth`: what the texts mention of them.
@@ -317,12 +317,7 @@ impl Renderer<'_> {
 
     fn context(&self, iteration: &[(String, Value)], args: Option<&Map<String, Value>>) -> Context {
         let mut context = self.base();
-        let index = iteration.iter().find(|(name, _)| name == "loop_index").map(|(_, index)| index);
-        let seed = index.map_or_else(
-            || self.command_id.to_owned(),
-            |index| format!("{}.{index}", self.command_id),
-        );
-        context.set_functions(&iso(self.now_ms), &seed);
+        context.set_functions(&iso(self.now_ms), self.call_id);
         if let Some(args) = args {
             let whole = Value::Object(args.clone());
             context.set_value("args", &whole);

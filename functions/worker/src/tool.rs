@@ -109,6 +109,9 @@ pub enum Reaction {
     Transient,
 }
 
+/// The kind of the error of a call that ran out of time.
+pub const TIMEOUT: &str = "TimeoutError";
+
 /// A failed call. Boxed inside, so that a result stays small.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}: {}", .0.kind, .0.message)]
@@ -149,7 +152,7 @@ impl ToolError {
     /// The call ran out of time.
     #[must_use]
     pub fn timeout(message: impl Into<String>) -> Self {
-        Self::new(Reaction::Transient, "TimeoutError", message)
+        Self::new(Reaction::Transient, TIMEOUT, message)
     }
 
     /// Adds the HTTP status.

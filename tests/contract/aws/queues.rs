@@ -35,8 +35,13 @@ fn answer(to: &AggregateKey, id: &str, bytes: usize) -> Envelope {
         duration_ms: 1,
         output: "\u{FFFE}\u{FFFF}\u{0}\u{1}\n".to_owned(),
     };
-    let answer =
-        Answer { command_id: "c".into(), attempt: 1, worker: "w".into(), outcomes: vec![outcome] };
+    let answer = Answer {
+        command_id: "c".into(),
+        attempt: 1,
+        worker: "w".into(),
+        outcomes: vec![outcome],
+        cut: false,
+    };
     Envelope { id: id.into(), to: to.clone(), input: Input::Answer(answer) }
 }
 

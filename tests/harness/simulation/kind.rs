@@ -20,6 +20,8 @@ pub enum Kind {
     Retried,
     /// Iterations were sent out.
     FrameIssued,
+    /// Iterations were sent out again whose worker had no time for them.
+    Resumed,
     /// Iterations of one call were answered.
     FrameAnswered,
     /// An iteration of several calls was settled.
@@ -54,7 +56,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Started,
         Self::ChildStarted,
         Self::Issued,
@@ -62,6 +64,7 @@ impl Kind {
         Self::Continued,
         Self::Retried,
         Self::FrameIssued,
+        Self::Resumed,
         Self::FrameAnswered,
         Self::IterationSettled,
         Self::LoopRequested,
@@ -94,6 +97,7 @@ impl Kind {
             Fact::Answered { .. } => Self::Answered,
             Fact::Continued { .. } => Self::Continued,
             Fact::Retried { .. } => Self::Retried,
+            Fact::FrameIssued { resumed: true, .. } => Self::Resumed,
             Fact::FrameIssued { .. } => Self::FrameIssued,
             Fact::FrameAnswered { .. } => Self::FrameAnswered,
             Fact::IterationSettled { .. } => Self::IterationSettled,

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use super::fault::{Fault, Site};
 use super::mutant::Mutant;
 use super::queue::Received;
+use super::rng::{hash, mix};
 use super::tool::Call;
 use super::world::{Sim, Wake};
 
@@ -28,6 +29,8 @@ const BACKOFF_MS: (u64, u64) = (200, 5_000);
 const CLIENT_MS: i64 = 60_000;
 /// Milliseconds of a call that tells how far it is.
 const TELLS_MS: u64 = 500;
+/// One frame of so many has a worker whose time ends before all of its iterations.
+const LATE_FRAME: u64 = 8;
 /// Inputs that the sweeper sends at once.
 const SWEEP_BATCH: usize = 10;
 
@@ -111,12 +114,15 @@ pub(crate) async fn work(sim: Sim, ports: Ports, received: Received<Command>, na
     sim.reach(Site::Received).await;
     let command = &*received.body;
     let answered = match run(&sim, &ports, command, &name).await {
-        Ok(outcomes) => {
+        Ok(mut outcomes) => {
+            let cut = lasts(command).is_some_and(|lasts| lasts < outcomes.len());
+            outcomes.truncate(lasts(command).unwrap_or(usize::MAX));
             let answer = Answer {
                 command_id: command.id.clone(),
                 attempt: command.attempt,
                 worker: name,
                 outcomes,
+                cut,
             };
             let id = InputId(format!("{}:{}", command.id, command.attempt));
             let to = command.reply_to.clone();
@@ -133,6 +139,14 @@ pub(crate) async fn work(sim: Sim, ports: Ports, received: Received<Command>, na
         world.commands.give_back(&received, at_ms);
         world.schedule(at_ms, Wake::Pump);
     }
+}
+
+/// How many iterations of a frame this worker has time for, where not for all; the same for copies.
+fn lasts(command: &Command) -> Option<usize> {
+    let frame = command.frame.as_ref().filter(|frame| frame.len > 1)?;
+    let number = mix(hash(u64::from(command.attempt), command.id.as_str().as_bytes()));
+    let lasts = 1 + (number >> 8) % u64::from(frame.len);
+    usize::try_from(lasts).ok().filter(|_| number.is_multiple_of(LATE_FRAME))
 }
 
 /// Runs a command: one call, or one per item of its frame.

@@ -251,6 +251,7 @@ fn an_id_that_is_taken_is_tried_again() {
         attempt: parent.attempt,
         worker: "playbook".to_owned(),
         outcomes: vec![failed_outcome(taken(refused.to.execution_id()))],
+        cut: false,
     };
     bench.tell("taken", parent.key, Input::Answer(answer));
     bench.drain();

@@ -29,6 +29,7 @@ fn answer(to: AggregateKey, result: Value, output: &str) -> Envelope {
         attempt: 1,
         worker: "w".to_owned(),
         outcomes: vec![outcome],
+        cut: false,
     });
     Envelope { id: "i".into(), to, input }
 }

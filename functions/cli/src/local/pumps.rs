@@ -208,7 +208,7 @@ async fn pump_commands(
             received = queue.receive(1) => received,
         };
         let Some(one) = received.into_iter().next() else { return Ok(()) };
-        match handler::handle(&local.bench, &one.body, &*local.embedded.events).await {
+        match handler::handle(&local.bench, &one.body, &*local.embedded.events, None).await {
             Ok(()) => {
                 queue.delete([one.receipt]);
                 settled.notify_one();

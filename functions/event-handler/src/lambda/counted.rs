@@ -40,7 +40,10 @@ impl Counts {
                 Fact::CommandIssued { command, .. } if command.tool_kind != PLAYBOOK => {
                     count(&self.issued, 1);
                 }
-                Fact::FrameIssued { len, tool_kind, .. } if tool_kind != PLAYBOOK => {
+                // What is sent out again was counted before.
+                Fact::FrameIssued { len, tool_kind, resumed: false, .. }
+                    if tool_kind != PLAYBOOK =>
+                {
                     count(&self.issued, u64::from(*len));
                 }
                 Fact::Answered { outcome, .. } => self.answer(std::slice::from_ref(outcome)),
@@ -135,6 +138,7 @@ mod tests {
             call: 1,
             site: engine_core::command::CallSite::Tool,
             unit: None,
+            resumed: false,
         };
         let answered = Fact::FrameAnswered {
             first: 0,

@@ -217,6 +217,7 @@ fn answer(command: &Command, queue: &str, now_ms: i64) -> Envelope {
         attempt: command.attempt,
         worker: WORKER.to_owned(),
         outcomes: vec![outcome; calls as usize],
+        cut: false,
     };
     Envelope {
         // Beside a worker's answer, which may still come: the engine takes the first.

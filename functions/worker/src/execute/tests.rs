@@ -93,7 +93,7 @@ impl Secrets for Vaulted {
     }
 }
 
-/// Does what its configuration says: `echo`, `fail`, `hang`, `print`, or a long `text`.
+/// Does what its configuration says: `echo`, `fail`, `hang`, `nap` (two seconds), `print`, or a long `text`.
 struct Puppet(&'static str);
 
 #[async_trait]
@@ -110,6 +110,10 @@ impl Tool for Puppet {
         }
         match call.text("do").unwrap_or_default() {
             "hang" => std::future::pending().await,
+            "nap" => {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                Ok(Success::of(json!("rested")))
+            }
             "fail" => {
                 let auth = call.config.get("auth").map(Value::to_string).unwrap_or_default();
                 let message = format!("no luck {auth}{}", call.text("more").unwrap_or_default());
@@ -343,6 +347,30 @@ async fn a_tool_that_does_not_end_is_dropped() {
     assert!(error.message.contains("within 5 s; raise `timeout`"), "{}", error.message);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_frame_ends_with_its_worker_and_no_iteration_fails_for_that() {
+    let cases = [
+        ("nap", None, 5, false, false),
+        ("nap", Some(11_000), 5, false, false),
+        // The third one begins, and is not seen to its end.
+        ("nap", Some(4_500), 2, true, false),
+        ("nap", Some(4_000), 2, true, false),
+        // The first one fails, for a loop whose calls take longer than any worker lives must end.
+        ("nap", Some(500), 1, true, true),
+        ("hang", Some(12_000), 2, true, true),
+    ];
+    for (does, ends_ms, ran, cut, failed) in cases {
+        let world = world(looping(step("work", "puppet", json!({"do": does}))));
+        let command = frame(&world, 0, 5).await;
+        let ends = ends_ms.map(|after| Instant::now() + Duration::from_millis(after));
+        let answer = execute_within(&bench(&world), &command, Terms { events: None, ends }).await;
+        assert_eq!((answer.outcomes.len(), answer.cut), (ran, cut), "{does} {ends_ms:?}");
+        let errors = answer.outcomes.iter().filter_map(|outcome| outcome.error.as_ref());
+        let errors: Vec<&str> = errors.map(|error| error.kind.as_str()).collect();
+        assert_eq!(errors, if failed { vec![TIMEOUT; ran] } else { vec![] }, "{does} {ends_ms:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_large_result_is_stored_and_a_huge_one_refused() {
     let world = world(step("work", "puppet", json!({"text": INLINE_BYTES_MAX})));
@@ -368,6 +396,24 @@ async fn a_frame_runs_its_iterations_in_order() {
     assert_eq!(keys, ["c1.6", "c1.7", "c1.8"]);
     let times: Vec<_> = answer.outcomes.iter().map(|outcome| outcome.started_ms).collect();
     assert_eq!(times, [1, 3, 5]);
+}
+
+#[tokio::test]
+async fn the_key_of_an_iteration_is_the_same_in_every_frame() {
+    let world = world(looping(step("work", "puppet", json!({}))));
+    let mut command = frame(&world, 6, 3).await;
+    let cases = [
+        ("7:work:3:6", "7:work:3:8"),
+        ("7:work:3:6/2", "7:work:3:8/2"),
+        ("7:work:3:61", "7:work:3:61.8"),
+        ("c1", "c1.8"),
+    ];
+    for (id, expect) in cases {
+        command.id = id.into();
+        assert_eq!(call_id(&command, Some(8)), expect);
+    }
+    command.frame = None;
+    assert_eq!(call_id(&command, None), "c1");
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ mod evaluated {
             readers: &readers,
             names: &names,
             execution_id: "7",
-            command_id: "7.1",
+            call_id: "7.1",
             now_ms: 0,
             private: &private,
         };

@@ -236,7 +236,7 @@ impl Checks {
         fact: &Fact,
         book: &mut Book<'_>,
     ) -> Result<(), Violation> {
-        let Fact::FrameIssued { first, len, attempt, call, site, unit, .. } = fact else {
+        let Fact::FrameIssued { first, len, attempt, call, site, unit, resumed, .. } = fact else {
             return Ok(());
         };
         let key = &book.entry.key;
@@ -249,7 +249,13 @@ impl Checks {
         ensure!(settled.is_none(), "I-1", "{key} {settled:?} is sent after its outcome");
         if *attempt == 1 && *call == 1 {
             let idle = state.mode == LoopMode::Parallel || state.pending.is_empty();
-            ensure!(*first == state.next && idle, "I-5", "{key} [{first}] is sent out of turn");
+            let is_next = if *resumed { last <= state.next } else { *first == state.next };
+            ensure!(is_next && idle, "I-5", "{key} [{first}] is sent out of turn");
+            let met = state
+                .pending
+                .iter()
+                .find(|out| out.first < last && *first < out.first + u64::from(out.len));
+            ensure!(met.is_none(), "I-5", "{key} [{first}] is sent, and {met:?} is out");
         }
         let (id, of) = (frame_id(key, *first, *call), (run_of(key), Some(*first)));
         let (call, attempt, site) = (*call, *attempt, *site);

@@ -119,6 +119,7 @@ fn looping() -> Entry {
         call: 1,
         site: CallSite::Tool,
         unit: Some(Payload::Inline(json!(unit("iteration-token-7-1")))),
+        resumed: false,
     };
     let key = AggregateKey::Loop { execution_id: ID, step: "each".into(), event_id: LOOP };
     entry(key, vec![issued], state::State::Loop(Box::new(state)))
