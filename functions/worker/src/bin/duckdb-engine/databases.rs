@@ -48,21 +48,27 @@ impl Entry {
 
 /// A connection to an open database; dropping it gives the database back.
 pub(crate) struct Checkout {
+    // In this order: what is given back may be closed, and no connection may be left then.
     pub(crate) connection: Connection,
     pub(crate) rules: Rules,
-    shared: Option<(Arc<Databases>, String)>,
+    _share: Option<Share>,
 }
 
-impl Drop for Checkout {
+/// One session's share of a database that is open once.
+struct Share {
+    databases: Arc<Databases>,
+    path: String,
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
-        let Some((databases, path)) = self.shared.take() else { return };
-        let mut entries = databases.lock();
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.path == path) {
+        let mut entries = self.databases.lock();
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.path == self.path) {
             entry.users = entry.users.saturating_sub(1);
             entry.used = Instant::now();
         }
         drop(entries);
-        databases.changed.notify_all();
+        self.databases.changed.notify_all();
     }
 }
 
@@ -84,14 +90,15 @@ impl Databases {
         let until = Instant::now() + Duration::from_millis(opening.wait_ms);
         let Some(path) = &opening.path else {
             let connection = database::open(None, &opening.rules, &self.home)?;
-            return Ok(Checkout { connection, rules: opening.rules.clone(), shared: None });
+            return Ok(Checkout { connection, rules: opening.rules.clone(), _share: None });
         };
         loop {
             let mut entries = self.lock();
             match turn(&mut entries, opening, path)? {
                 Turn::Use(connection) => {
-                    let shared = Some((self.clone(), path.clone()));
-                    return Ok(Checkout { connection, rules: opening.rules.clone(), shared });
+                    let share = Some(Share { databases: self.clone(), path: path.clone() });
+                    let rules = opening.rules.clone();
+                    return Ok(Checkout { connection, rules, _share: share });
                 }
                 Turn::Wait => self.wait(entries, until, path)?,
                 Turn::Close(index) => self.close(entries, index),
