@@ -248,6 +248,13 @@ pub const DUCKDB_DATABASES_MAX: usize = 8;
 pub const DUCKDB_IDLE_MS: u64 = 10_000;
 /// Bytes of memory of one `DuckDB` database; above it spills to temporary files.
 pub const DUCKDB_MEMORY_BYTES: u64 = 1 << 30;
+/// Bytes of memory of one through which rows only pass; above it spills to temporary files.
+///
+/// Both sides of a transfer and the chunks fit into the 2 GiB of the function, and the open blocks of a
+/// table of 500 columns (256 KiB each, some for each column) into this.
+pub const DUCKDB_ROWS_MEMORY_BYTES: u64 = 512 << 20;
+/// Its threads: rows pass one after the other, and every thread more holds some.
+pub const DUCKDB_ROWS_THREADS: usize = 1;
 /// Bytes of temporary files of one `DuckDB` database.
 pub const DUCKDB_TEMP_BYTES: u64 = 8 << 30;
 /// Threads of one `DuckDB` database.
@@ -361,13 +368,6 @@ pub const TRANSFER_CHUNK_BYTES: usize = 8 << 20;
 pub const TRANSFER_ROW_BYTES_MAX: usize = 16 << 20;
 /// Bytes that are read from a file or a bucket at once.
 pub const TRANSFER_PIECE_BYTES: usize = 64 << 10;
-/// Bytes of memory of a `DuckDB` database on one side of a transfer; above it spills to temporary files.
-///
-/// Both sides and the chunks fit into the 2 GiB of the function, and the open blocks of a table of 500
-/// columns (256 KiB each, some for each column) into this.
-pub const TRANSFER_DUCKDB_MEMORY_BYTES: u64 = 512 << 20;
-/// Threads of such a database: rows pass one after the other, and every thread more holds some.
-pub const TRANSFER_DUCKDB_THREADS: usize = 1;
 /// Rows of one group of a Parquet file that a transfer writes: a group is in memory whole. A multiple of
 /// 2,048, as `DuckDB` asks for.
 pub const PARQUET_GROUP_ROWS: usize = 20_480;

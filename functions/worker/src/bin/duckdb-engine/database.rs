@@ -4,8 +4,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use duckdb::{Config, Connection};
-use engine_core::limits::DUCKDB_TEMP_BYTES;
-use worker::tools::duckdb::protocol::{Failure, Rules};
+use engine_core::limits::{
+    DUCKDB_MEMORY_BYTES, DUCKDB_ROWS_MEMORY_BYTES, DUCKDB_ROWS_THREADS, DUCKDB_TEMP_BYTES,
+    DUCKDB_THREADS_MAX,
+};
+use worker::tools::duckdb::protocol::{Failure, Rules, Usage};
 
 use crate::failure::{failed, of};
 
@@ -18,8 +21,13 @@ const SETTABLE_OUTSIDE: &str = "'s3_region', 's3_endpoint', 's3_url_style', 's3_
     's3_access_key_id', 's3_secret_access_key', 's3_session_token'";
 
 /// Opens a file, or memory, under `rules`.
-pub(crate) fn open(path: Option<&str>, rules: &Rules, home: &Path) -> Result<Connection, Failure> {
-    let config = config(rules, home).map_err(of)?;
+pub(crate) fn open(
+    path: Option<&str>,
+    rules: &Rules,
+    usage: Usage,
+    home: &Path,
+) -> Result<Connection, Failure> {
+    let config = config(rules, home).and_then(|config| sized(config, usage)).map_err(of)?;
     let database = match path {
         Some(path) => Connection::open_with_flags(path, config),
         None => Connection::open_in_memory_with_flags(config),
@@ -53,16 +61,12 @@ fn closing(rules: &Rules) -> String {
 }
 
 fn config(rules: &Rules, home: &Path) -> duckdb::Result<Config> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = cores.min(rules.threads).max(1).to_string();
     // A database may read and write in its folder for temporary files: nobody else's are there.
     let number = OPENED.fetch_add(1, Ordering::Relaxed);
     let own = format!("duckdb-engine-{}-{number}", std::process::id());
     let spill = std::env::temp_dir().join(own);
     let automatic = if rules.external_access { "true" } else { "false" };
     Config::default()
-        .with("threads", threads)?
-        .with("memory_limit", format!("{}B", rules.memory_bytes))?
         .with("temp_directory", spill.to_string_lossy())?
         .with("max_temp_directory_size", format!("{DUCKDB_TEMP_BYTES}B"))?
         .with("extension_directory", home.join("extensions").to_string_lossy())?
@@ -70,6 +74,19 @@ fn config(rules: &Rules, home: &Path) -> duckdb::Result<Config> {
         .with("autoinstall_known_extensions", "false")?
         .with("allow_community_extensions", "false")?
         .with("allow_persistent_secrets", "false")
+}
+
+/// With what a usage needs.
+fn sized(config: Config, usage: Usage) -> duckdb::Result<Config> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match usage {
+        Usage::Queries => config
+            .with("threads", cores.min(DUCKDB_THREADS_MAX).to_string())?
+            .with("memory_limit", format!("{DUCKDB_MEMORY_BYTES}B")),
+        Usage::Rows => config
+            .with("threads", DUCKDB_ROWS_THREADS.to_string())?
+            .with("memory_limit", format!("{DUCKDB_ROWS_MEMORY_BYTES}B")),
+    }
 }
 
 fn load(database: &Connection, extension: &str, home: &Path) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 use engine_core::limits::{DUCKDB_DATABASES_MAX, DUCKDB_IDLE_MS, DUCKDB_LOCK_MS};
-use worker::tools::duckdb::protocol::{Failure, Opening, Rules};
+use worker::tools::duckdb::protocol::{Failure, Opening, Rules, Usage};
 
 use crate::database;
 use crate::failure::{failed, of};
@@ -26,6 +26,7 @@ pub(crate) struct Databases {
 struct Entry {
     path: String,
     rules: Rules,
+    usage: Usage,
     users: usize,
     used: Instant,
     /// None while it is opened or closed.
@@ -33,6 +34,25 @@ struct Entry {
 }
 
 impl Entry {
+    fn new(path: &str, opening: &Opening) -> Self {
+        Self {
+            path: path.to_owned(),
+            rules: opening.rules.clone(),
+            usage: opening.usage,
+            users: 0,
+            used: Instant::now(),
+            root: None,
+        }
+    }
+
+    /// A connection for one more user.
+    fn connect(&mut self) -> Result<Connection, Failure> {
+        let root = self.root.as_ref().ok_or_else(|| failed("Busy", "the database is not open"))?;
+        let connection = root.try_clone().map_err(of)?;
+        self.users += 1;
+        Ok(connection)
+    }
+
     fn is_idle(&self) -> bool {
         self.users == 0 && self.root.is_some()
     }
@@ -74,7 +94,7 @@ impl Drop for Share {
 
 /// What must happen before a database can be used.
 enum Turn {
-    Use(Connection),
+    Use(usize),
     Wait,
     Close(usize),
     Open,
@@ -89,13 +109,14 @@ impl Databases {
     pub(crate) fn checkout(self: &Arc<Self>, opening: &Opening) -> Result<Checkout, Failure> {
         let until = Instant::now() + Duration::from_millis(opening.wait_ms);
         let Some(path) = &opening.path else {
-            let connection = database::open(None, &opening.rules, &self.home)?;
+            let connection = database::open(None, &opening.rules, opening.usage, &self.home)?;
             return Ok(Checkout { connection, rules: opening.rules.clone(), _share: None });
         };
         loop {
             let mut entries = self.lock();
-            match turn(&mut entries, opening, path)? {
-                Turn::Use(connection) => {
+            match turn(&entries, opening, path) {
+                Turn::Use(index) => {
+                    let connection = entries[index].connect()?;
                     let share = Some(Share { databases: self.clone(), path: path.clone() });
                     let rules = opening.rules.clone();
                     return Ok(Checkout { connection, rules, _share: share });
@@ -103,13 +124,7 @@ impl Databases {
                 Turn::Wait => self.wait(entries, until, path)?,
                 Turn::Close(index) => self.close(entries, index),
                 Turn::Open => {
-                    entries.push(Entry {
-                        path: path.clone(),
-                        rules: opening.rules.clone(),
-                        users: 0,
-                        used: Instant::now(),
-                        root: None,
-                    });
+                    entries.push(Entry::new(path, opening));
                     drop(entries);
                     self.open(opening, path, until)?;
                 }
@@ -147,7 +162,9 @@ impl Databases {
     }
 
     fn open(&self, opening: &Opening, path: &str, until: Instant) -> Result<(), Failure> {
-        let opened = patiently(until, || database::open(Some(path), &opening.rules, &self.home));
+        let opened = patiently(until, || {
+            database::open(Some(path), &opening.rules, opening.usage, &self.home)
+        });
         let mut entries = self.lock();
         let index = entries.iter().position(|entry| entry.path == path);
         let opened = match (opened, index) {
@@ -198,27 +215,25 @@ impl Databases {
     }
 }
 
-fn turn(entries: &mut [Entry], opening: &Opening, path: &str) -> Result<Turn, Failure> {
+fn turn(entries: &[Entry], opening: &Opening, path: &str) -> Turn {
     let met = entries.iter().position(|entry| entry.meets(opening, path));
     if let Some(index) = met {
-        let entry = &mut entries[index];
+        let entry = &entries[index];
         let fits = entry.path == path && entry.rules == opening.rules;
+        // Nobody waits for others because of the usage: both sides of a transfer may be one database.
+        let suits = entry.usage == opening.usage || entry.users > 0;
         return match &entry.root {
-            Some(root) if fits => {
-                let connection = root.try_clone().map_err(of)?;
-                entry.users += 1;
-                Ok(Turn::Use(connection))
-            }
-            Some(_) if entry.users == 0 => Ok(Turn::Close(index)),
-            _ => Ok(Turn::Wait),
+            Some(_) if fits && suits => Turn::Use(index),
+            Some(_) if entry.users == 0 => Turn::Close(index),
+            _ => Turn::Wait,
         };
     }
     if entries.len() < DUCKDB_DATABASES_MAX {
-        return Ok(Turn::Open);
+        return Turn::Open;
     }
     let idle = entries.iter().enumerate().filter(|(_, entry)| entry.is_idle());
     let oldest = idle.min_by_key(|(_, entry)| entry.used).map(|(index, _)| index);
-    Ok(oldest.map_or(Turn::Wait, Turn::Close))
+    oldest.map_or(Turn::Wait, Turn::Close)
 }
 
 /// Tries again while another process holds the file: one that ends needs a moment to let it go.

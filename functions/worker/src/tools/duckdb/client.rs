@@ -69,6 +69,7 @@ impl Client {
         let opening = Opening {
             path: settings.path.as_ref().map(|path| path.display().to_string()),
             rules: settings.rules.clone(),
+            usage: settings.usage,
             wait_ms: session.left_ms(),
         };
         session.ask(Ask::Open(Box::new(opening))).await?;

@@ -66,8 +66,21 @@ pub struct Opening {
     pub path: Option<String>,
     /// What is declared.
     pub rules: Rules,
+    /// What it is opened for; who joins others in a database takes it as it is.
+    pub usage: Usage,
     /// Milliseconds to wait for the file, or for users of the database with other rules.
     pub wait_ms: u64,
+}
+
+/// What a database is opened for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Usage {
+    /// Statements of playbooks, which may sort and join.
+    #[default]
+    Queries,
+    /// Rows that pass into tables or out of them, and are not looked at again.
+    Rows,
 }
 
 /// What a database may touch outside of its own file: nothing, unless it is declared.
@@ -83,10 +96,6 @@ pub struct Rules {
     pub setup: Vec<String>,
     /// Files that the statements attach; they count as in use.
     pub files: Vec<String>,
-    /// Bytes of memory.
-    pub memory_bytes: u64,
-    /// Threads at most.
-    pub threads: usize,
 }
 
 /// One answer.

@@ -4,13 +4,10 @@ mod outside;
 
 use std::path::{Path, PathBuf};
 
-use engine_core::limits::{
-    DUCKDB_MEMORY_BYTES, DUCKDB_THREADS_MAX, TRANSFER_DUCKDB_MEMORY_BYTES, TRANSFER_DUCKDB_THREADS,
-};
 use serde_json::{Map, Value};
 
 use self::outside::Outside;
-use super::protocol::Rules;
+use super::protocol::{Rules, Usage};
 use crate::tool::ToolError;
 
 /// What a session is opened with.
@@ -19,6 +16,7 @@ pub(crate) struct Settings {
     /// The file; none is a database in memory.
     pub(super) path: Option<PathBuf>,
     pub(crate) rules: Rules,
+    pub(super) usage: Usage,
     /// What no error may show.
     pub(super) secrets: Vec<String>,
     /// Names of the secrets that are created.
@@ -45,17 +43,14 @@ impl Settings {
         outside.declare_attach(config)?;
         let Outside { mut rules, secrets, created, attached } = outside;
         rules.external_access = is_on(config.get("external_access"));
-        rules.memory_bytes = DUCKDB_MEMORY_BYTES;
-        rules.threads = DUCKDB_THREADS_MAX;
         let path = path(config, execution_id, data)?;
-        Ok(Self { path, rules, secrets, created, attached })
+        Ok(Self { path, rules, usage: Usage::Queries, secrets, created, attached })
     }
 
-    /// For rows that only pass: with less memory than a query may need, and in their order.
+    /// For rows that only pass.
     #[must_use]
     pub(crate) fn of_rows(mut self) -> Self {
-        self.rules.memory_bytes = TRANSFER_DUCKDB_MEMORY_BYTES;
-        self.rules.threads = TRANSFER_DUCKDB_THREADS;
+        self.usage = Usage::Rows;
         self
     }
 

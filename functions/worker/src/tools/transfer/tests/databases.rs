@@ -277,6 +277,22 @@ async fn postgres_to_duckdb_to_parquet_keeps_rows_and_types() {
 }
 
 #[tokio::test]
+async fn both_sides_may_be_one_duckdb_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("one.duckdb");
+    let query = "SELECT i AS id FROM range(5000) r(i) ORDER BY i DESC";
+    let queried = json!({"type": "duckdb", "database": database, "query": query});
+    let numbers =
+        json!({"type": "duckdb", "database": database, "table": "numbers", "create": true});
+    let copy = json!({"type": "duckdb", "database": database, "table": "copy", "create": true});
+    for (source, target) in [(&queried, &numbers), (&numbers, &copy)] {
+        let config = json!({"source": source, "target": target});
+        let result = transfer_with(&tool(), config, Progress::default()).await.unwrap();
+        assert_eq!(result["rows_transferred"], json!(5_000), "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_bad_row_for_duckdb_is_named_as_well() {
     let source = serving(
         (1..=30)
