@@ -248,12 +248,19 @@ pub const DUCKDB_DATABASES_MAX: usize = 8;
 pub const DUCKDB_IDLE_MS: u64 = 10_000;
 /// Bytes of memory of one `DuckDB` database; above it spills to temporary files.
 pub const DUCKDB_MEMORY_BYTES: u64 = 1 << 30;
-/// Bytes of memory of one through which rows only pass; above it spills to temporary files.
+/// Bytes of memory of one through which rows only pass, for one statement; what is left behind is let go.
 ///
 /// Both sides of a transfer and the chunks fit into the 2 GiB of the function, and the open blocks of a
 /// table of 500 columns (256 KiB each, some for each column) into this.
 pub const DUCKDB_ROWS_MEMORY_BYTES: u64 = 512 << 20;
-/// Its threads: rows pass one after the other, and every thread more holds some.
+/// Bytes that it keeps in memory between two statements: some blocks of 256 KiB, as `DuckDB` has them.
+pub const DUCKDB_ROWS_KEPT_BYTES: u64 = 4 << 20;
+/// Bytes of rows that pass before the rest is let go: what is in memory grows by about as much.
+pub const DUCKDB_ROWS_PASSED_BYTES: usize = 1 << 20;
+/// Bytes of its log after which they are carried into the tables; until then `DuckDB` holds them unpacked,
+/// and reads them all at once then (its default is 16 MiB).
+pub const DUCKDB_ROWS_LOG_BYTES: u64 = 4 << 20;
+/// Its threads: rows pass one after the other, and a second one would work on while memory is let go.
 pub const DUCKDB_ROWS_THREADS: usize = 1;
 /// Bytes of temporary files of one `DuckDB` database.
 pub const DUCKDB_TEMP_BYTES: u64 = 8 << 30;
@@ -360,6 +367,9 @@ pub const KEYCHAIN_TTL_MS_GLOBAL: i64 = 86_400_000;
 pub const KEYCHAIN_RENEW_MS: i64 = 30_000;
 /// Rows of one chunk of a transfer when nothing names a number, as `NoETL` has it.
 pub const TRANSFER_CHUNK_ROWS_DEFAULT: usize = 1_000;
+/// The same for a table of `DuckDB`: a vector of it. Chunks that share vectors leave 256 KiB behind for
+/// each of its groups of rows until the database is closed.
+pub const TRANSFER_CHUNK_ROWS_DUCKDB: usize = 2_048;
 /// Rows of one chunk of a transfer: two chunks are in memory, and one is one statement.
 pub const TRANSFER_CHUNK_ROWS_MAX: usize = 10_000;
 /// Bytes of encoded rows after which a chunk is full, however few they are: wide rows cost memory too.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use duckdb::{Config, Connection};
 use engine_core::limits::{
-    DUCKDB_MEMORY_BYTES, DUCKDB_ROWS_MEMORY_BYTES, DUCKDB_ROWS_THREADS, DUCKDB_TEMP_BYTES,
-    DUCKDB_THREADS_MAX,
+    DUCKDB_MEMORY_BYTES, DUCKDB_ROWS_LOG_BYTES, DUCKDB_ROWS_MEMORY_BYTES, DUCKDB_ROWS_THREADS,
+    DUCKDB_TEMP_BYTES, DUCKDB_THREADS_MAX,
 };
 use worker::tools::duckdb::protocol::{Failure, Rules, Usage};
 
@@ -16,6 +16,8 @@ use crate::failure::{failed, of};
 static OPENED: AtomicU64 = AtomicU64::new(0);
 /// What a statement may still set, as it only changes how values look.
 const SETTABLE: &str = "'TimeZone', 'Calendar', 'default_order', 'default_null_order'";
+/// What [`crate::cache`] sets where rows pass; `guard` keeps it from statements.
+const SETTABLE_HERE: &str = "'memory_limit', 'max_vacuum_tasks'";
 /// What it may set besides, where everything is open.
 const SETTABLE_OUTSIDE: &str = "'s3_region', 's3_endpoint', 's3_url_style', 's3_use_ssl', \
     's3_access_key_id', 's3_secret_access_key', 's3_session_token'";
@@ -39,15 +41,19 @@ pub(crate) fn open(
     for statement in &rules.setup {
         database.execute_batch(statement).map_err(of)?;
     }
-    database.execute_batch(&closing(rules)).map_err(of)?;
+    database.execute_batch(&closing(rules, usage)).map_err(of)?;
     Ok(database)
 }
 
 /// The statements that close off what is not declared.
-fn closing(rules: &Rules) -> String {
+fn closing(rules: &Rules, usage: Usage) -> String {
     let lock = "SET lock_configuration = true";
+    let inside = match usage {
+        Usage::Queries => SETTABLE.to_owned(),
+        Usage::Rows => format!("{SETTABLE}, {SETTABLE_HERE}"),
+    };
     if rules.external_access {
-        return format!("SET allowed_configs = [{SETTABLE}, {SETTABLE_OUTSIDE}]; {lock}");
+        return format!("SET allowed_configs = [{inside}, {SETTABLE_OUTSIDE}]; {lock}");
     }
     let folders: Vec<String> = rules.folders.iter().map(|folder| text(folder)).collect();
     let folders = if folders.is_empty() {
@@ -55,9 +61,7 @@ fn closing(rules: &Rules) -> String {
     } else {
         format!("SET allowed_directories = [{}]; ", folders.join(", "))
     };
-    format!(
-        "SET allowed_configs = [{SETTABLE}]; {folders}SET enable_external_access = false; {lock}"
-    )
+    format!("SET allowed_configs = [{inside}]; {folders}SET enable_external_access = false; {lock}")
 }
 
 fn config(rules: &Rules, home: &Path) -> duckdb::Result<Config> {
@@ -83,9 +87,12 @@ fn sized(config: Config, usage: Usage) -> duckdb::Result<Config> {
         Usage::Queries => config
             .with("threads", cores.min(DUCKDB_THREADS_MAX).to_string())?
             .with("memory_limit", format!("{DUCKDB_MEMORY_BYTES}B")),
+        // What is read of a file is not read again.
         Usage::Rows => config
             .with("threads", DUCKDB_ROWS_THREADS.to_string())?
-            .with("memory_limit", format!("{DUCKDB_ROWS_MEMORY_BYTES}B")),
+            .with("memory_limit", format!("{DUCKDB_ROWS_MEMORY_BYTES}B"))?
+            .with("wal_autocheckpoint", format!("{DUCKDB_ROWS_LOG_BYTES}B"))?
+            .with("enable_external_file_cache", "false"),
     }
 }
 

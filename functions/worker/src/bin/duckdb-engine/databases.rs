@@ -1,13 +1,14 @@
 //! The open databases: one per file, shared by the sessions that agree on its rules.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 use engine_core::limits::{DUCKDB_DATABASES_MAX, DUCKDB_IDLE_MS, DUCKDB_LOCK_MS};
 use worker::tools::duckdb::protocol::{Failure, Opening, Rules, Usage};
 
+use crate::cache::Cache;
 use crate::database;
 use crate::failure::{failed, of};
 
@@ -27,6 +28,8 @@ struct Entry {
     path: String,
     rules: Rules,
     usage: Usage,
+    /// Held for reading while a statement runs.
+    running: Arc<RwLock<()>>,
     users: usize,
     used: Instant,
     /// None while it is opened or closed.
@@ -39,18 +42,20 @@ impl Entry {
             path: path.to_owned(),
             rules: opening.rules.clone(),
             usage: opening.usage,
+            running: Arc::default(),
             users: 0,
             used: Instant::now(),
             root: None,
         }
     }
 
-    /// A connection for one more user.
-    fn connect(&mut self) -> Result<Connection, Failure> {
+    /// A connection for one more user, and the cache that it looks after.
+    fn connect(&mut self) -> Result<(Connection, Cache), Failure> {
         let root = self.root.as_ref().ok_or_else(|| failed("Busy", "the database is not open"))?;
         let connection = root.try_clone().map_err(of)?;
+        let cache = Cache::of(root, self.usage, self.running.clone())?;
         self.users += 1;
-        Ok(connection)
+        Ok((connection, cache))
     }
 
     fn is_idle(&self) -> bool {
@@ -70,6 +75,7 @@ impl Entry {
 pub(crate) struct Checkout {
     // In this order: what is given back may be closed, and no connection may be left then.
     pub(crate) connection: Connection,
+    pub(crate) cache: Cache,
     pub(crate) rules: Rules,
     _share: Option<Share>,
 }
@@ -110,16 +116,17 @@ impl Databases {
         let until = Instant::now() + Duration::from_millis(opening.wait_ms);
         let Some(path) = &opening.path else {
             let connection = database::open(None, &opening.rules, opening.usage, &self.home)?;
-            return Ok(Checkout { connection, rules: opening.rules.clone(), _share: None });
+            let cache = Cache::of(&connection, opening.usage, Arc::default())?;
+            return Ok(Checkout { connection, cache, rules: opening.rules.clone(), _share: None });
         };
         loop {
             let mut entries = self.lock();
             match turn(&entries, opening, path) {
                 Turn::Use(index) => {
-                    let connection = entries[index].connect()?;
+                    let (connection, cache) = entries[index].connect()?;
                     let share = Some(Share { databases: self.clone(), path: path.clone() });
                     let rules = opening.rules.clone();
-                    return Ok(Checkout { connection, rules, _share: share });
+                    return Ok(Checkout { connection, cache, rules, _share: share });
                 }
                 Turn::Wait => self.wait(entries, until, path)?,
                 Turn::Close(index) => self.close(entries, index),

@@ -19,6 +19,10 @@ const REFUSED: [&str; 6] = [
 ];
 /// Runs a text, which could name any of them.
 const RUNS_TEXT: &str = "query";
+/// What `cache` sets in a database whose configuration is locked to all others.
+const KEPT: [&str; 3] = ["memory_limit", "max_memory", "max_vacuum_tasks"];
+/// Words of the statements that set something.
+const SETS: [&str; 3] = ["set", "reset", "pragma"];
 
 /// Refuses a statement that reaches outside without a declaration.
 pub(crate) fn check(sql: &str, rules: &Rules) -> Result<(), Failure> {
@@ -29,11 +33,17 @@ pub(crate) fn check(sql: &str, rules: &Rules) -> Result<(), Failure> {
         return Err(failed("Permission", "`ATTACH` names what is not declared"));
     }
     let mut rest = sql;
+    let mut is_setting = false;
     while let Some(start) = rest.find(is_of_word) {
         rest = &rest[start..];
         let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
         let (word, behind) = rest.split_at(end);
         let word = word.to_ascii_lowercase();
+        is_setting |= SETS.contains(&word.as_str());
+        if is_setting && KEPT.contains(&word.as_str()) {
+            let text = format!("Cannot change `{word}` - the configuration has been locked");
+            return Err(failed("Invalid Input", text));
+        }
         let is_text = word == RUNS_TEXT && is_called(behind);
         if is_text || REFUSED.contains(&word.as_str()) {
             return Err(failed("Permission", format!("`{word}` reaches outside of the database")));
@@ -92,6 +102,12 @@ mod tests {
             ("EXPLAIN ANALYZE ATTACH '/x' AS x", false),
             ("ATTACH ':memory:' AS x", true),
             ("SELECT 'please attach'", true),
+            ("SET memory_limit = '1TB'", false),
+            ("RESET GLOBAL \"max_memory\"", false),
+            ("EXPLAIN (ANALYZE, FORMAT json) SET/**/MAX_VACUUM_TASKS = 9", false),
+            ("PRAGMA memory_limit='1TB'", false),
+            ("SELECT current_setting('memory_limit')", true),
+            ("SET TimeZone = 'UTC'", true),
         ];
         for (sql, is_allowed) in cases {
             assert_eq!(check(sql, &rules).is_ok(), is_allowed, "{sql}");

@@ -10,6 +10,7 @@
 //! * `guard`: what `DuckDB` leaves open. `failure`: what went wrong.
 //! * `values`: from `DuckDB`'s types to JSON and back.
 
+mod cache;
 mod database;
 mod databases;
 mod failure;

@@ -6,14 +6,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use duckdb::{Connection, InterruptHandle};
-use worker::tools::duckdb::protocol::{Answer, Ask, Failure};
+use duckdb::InterruptHandle;
+use serde_json::Value;
+use worker::tools::duckdb::protocol::{Answer, Ask, Failure, Table};
 
 use crate::Answers;
+use crate::cache::Cache;
 use crate::databases::{Checkout, Databases};
 use crate::failure::failed;
 use crate::guard;
 use crate::statement::{self, Running};
+use crate::values::weight;
 
 /// How a session is spoken to.
 pub(crate) struct Session {
@@ -115,16 +118,17 @@ impl Work {
                 self.checkout = Some(checkout);
                 Answer::Done
             }),
-            Ask::Execute { sql, params, bytes_max } => self
-                .connection(&sql)
-                .and_then(|connection| statement::execute(connection, &sql, &params, bytes_max))
-                .map(Answer::Table),
+            Ask::Execute { sql, params, bytes_max } => {
+                self.execute(&sql, &params, bytes_max).map(Answer::Table)
+            }
             Ask::Read { sql, params } => {
-                let running = self
-                    .connection(&sql)
-                    .and_then(|connection| statement::start(connection, &sql, &params));
+                let running =
+                    self.checkout(&sql).and_then(|Checkout { connection, cache, .. }| {
+                        let start = || statement::start(connection, &sql, &params);
+                        Ok((cache.during(start)?, cache))
+                    });
                 match running {
-                    Ok(running) => return self.read(id, running, received),
+                    Ok((running, cache)) => return self.read(id, running, cache, received),
                     Err(failure) => Err(failure),
                 }
             }
@@ -143,6 +147,7 @@ impl Work {
         &self,
         id: u64,
         mut running: Running<'_>,
+        cache: &Cache,
         received: &Receiver<(u64, Ask)>,
     ) -> Option<(u64, Ask)> {
         self.answers.send(id, Answer::Table(running.head()));
@@ -152,17 +157,27 @@ impl Work {
                 return None;
             }
             let Ask::Next { rows_max } = ask else { return Some((id, ask)) };
-            let rows = running.next(rows_max);
+            let rows = cache.during(|| running.next(rows_max)).and_then(|rows| {
+                cache.passed(rows.iter().flatten().map(weight).sum())?;
+                Ok(rows)
+            });
             self.answers.send(id, rows.map_or_else(Answer::Failed, Answer::Rows));
         }
     }
 
-    /// The connection, if the statement may run on it.
-    fn connection(&self, sql: &str) -> Result<&Connection, Failure> {
+    fn execute(&self, sql: &str, params: &Value, bytes_max: usize) -> Result<Table, Failure> {
+        let Checkout { connection, cache, .. } = self.checkout(sql)?;
+        let done = cache.during(|| statement::execute(connection, sql, params, bytes_max))?;
+        cache.passed(weight(params))?;
+        Ok(done)
+    }
+
+    /// The database, if the statement may run on it.
+    fn checkout(&self, sql: &str) -> Result<&Checkout, Failure> {
         let checkout = self.checkout.as_ref();
         let checkout = checkout.ok_or_else(|| failed("Session", "no database is open"))?;
         guard::check(sql, &checkout.rules)?;
-        Ok(&checkout.connection)
+        Ok(checkout)
     }
 
     fn fail(&self, id: u64, failure: Failure) {

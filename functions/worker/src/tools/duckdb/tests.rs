@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::*;
 
 mod doors;
+mod passing;
 mod saving;
 
 /// A tool with a folder of its own.

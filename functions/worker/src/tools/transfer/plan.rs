@@ -1,6 +1,8 @@
 //! What a transfer is told: two sides, a mapping, a chunk.
 
-use engine_core::limits::{TRANSFER_CHUNK_ROWS_DEFAULT, TRANSFER_CHUNK_ROWS_MAX};
+use engine_core::limits::{
+    TRANSFER_CHUNK_ROWS_DEFAULT, TRANSFER_CHUNK_ROWS_DUCKDB, TRANSFER_CHUNK_ROWS_MAX,
+};
 use serde_json::{Map, Value};
 
 use super::mapping::Mapping;
@@ -123,13 +125,16 @@ impl Plan {
         let mapping = target.config.shift_remove("mapping");
         let mapping = mapping.filter(|mapping| !mapping.is_null());
         let mapping = Mapping::of(mapping.as_ref().or_else(|| config.get("mapping")))?;
-        Ok(Self { mapping, chunk_rows: chunk_rows(config)?, source, target })
+        Ok(Self { mapping, chunk_rows: chunk_rows(config, target.kind)?, source, target })
     }
 }
 
-fn chunk_rows(config: &Map<String, Value>) -> Result<usize, ToolError> {
+fn chunk_rows(config: &Map<String, Value>, target: Kind) -> Result<usize, ToolError> {
     let given = ["chunk_size", "chunksize", "batch_size"].iter().find_map(|key| config.get(*key));
     let number = match given {
+        None | Some(Value::Null) if target == Kind::DuckDb => {
+            return Ok(TRANSFER_CHUNK_ROWS_DUCKDB);
+        }
         None | Some(Value::Null) => return Ok(TRANSFER_CHUNK_ROWS_DEFAULT),
         Some(Value::String(text)) => text.trim().parse().ok(),
         Some(value) => value.as_u64().and_then(|number| usize::try_from(number).ok()),
@@ -202,6 +207,9 @@ mod tests {
             let error = plan(config).unwrap_err();
             assert!(error.message().contains(expect), "{error}");
         }
+        let target = json!({"type": "duckdb", "table": "t"});
+        let chunk = json!({"source": source, "target": target});
+        assert_eq!(plan(chunk).unwrap().chunk_rows, 2_048, "whole vectors");
         let chunk = json!({"source": source, "target": target, "chunk_size": "10000"});
         assert_eq!(plan(chunk).unwrap().chunk_rows, 10_000);
     }

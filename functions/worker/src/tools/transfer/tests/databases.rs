@@ -229,7 +229,7 @@ async fn postgres_to_duckdb_to_parquet_keeps_rows_and_types() {
     .unwrap();
     assert_eq!(
         (&result["rows_transferred"], &result["chunks_processed"]),
-        (&json!(2_500), &json!(3))
+        (&json!(2_500), &json!(2))
     );
     // Chunks enough for parts that are put together.
     let small = 100;
