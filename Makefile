@@ -24,6 +24,9 @@ PROGRAMS := NOETL_BINARY=$(PRODUCTS)/release/noetl-lambda NOETL_PYTHON=$(TOOLS)/
 	NOETL_DUCKDB_WORKER=$(PRODUCTS)/release/duckdb-engine
 E2E := $(PROGRAMS) NOETL_DUCKDB_HOME=$(TOOLS)/duckdb $(SERVICES) $(TOOLS)/venv/bin/python3 tests/e2e
 FUNCTIONS := $(TOOLS) $(PRODUCTS)/release
+# The only thing that links libduckdb, and no part of what `--workspace` names.
+LINKED := DUCKDB_LIB_DIR=$(TOOLS)/duckdb cargo
+ENGINE := --release --quiet -p worker --features duckdb --bin duckdb-engine
 
 .PHONY: help test e2e lint check setup postgres duckdb release dev bench sim infra package fmt
 
@@ -31,6 +34,8 @@ help: ## Lists the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 test: setup lint infra release duckdb ## Installs what the tests need, then runs everything
+	$(LINKED) clippy $(ENGINE) -- -D warnings
+	$(LINKED) test $(ENGINE)
 	$(PROGRAMS) $(SERVICES) cargo test --workspace --no-fail-fast
 	$(MAKE) e2e
 
@@ -90,7 +95,7 @@ duckdb: ## Installs libduckdb (idempotent, pinned) and builds duckdb-engine besi
 	@command -v npm >/dev/null && command -v unzip >/dev/null || (echo "duckdb: installing npm and unzip" \
 		&& apt-get update -qq && apt-get install -y -qq npm unzip)
 	infra/local/duckdb.sh $(TOOLS)/duckdb
-	DUCKDB_LIB_DIR=$(TOOLS)/duckdb cargo build --release --quiet -p worker --features duckdb --bin duckdb-engine
+	$(LINKED) build $(ENGINE)
 
 lint: ## Formatting, clippy without warnings, purity, sizes
 	cargo fmt --all --check

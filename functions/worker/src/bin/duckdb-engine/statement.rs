@@ -148,7 +148,8 @@ fn bound(statement: &Statement<'_>, params: &Value) -> Result<Vec<duckdb::types:
     };
     (1..=statement.parameter_count())
         .map(|index| {
-            let name = statement.parameter_name(index).map_err(|_| missing(&index.to_string()))?;
+            let name =
+                statement.parameter_name(index).map_err(|_unnamed| missing(&index.to_string()))?;
             let value = match (params, name.parse::<usize>()) {
                 (Value::Array(list), Ok(number)) => list.get(number.wrapping_sub(1)),
                 (Value::Object(map), _) => map.get(&name),
