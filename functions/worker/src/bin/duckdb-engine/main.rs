@@ -7,6 +7,7 @@
 //!
 //! * `session`: one thread per session, one connection each. `statement`: runs a statement.
 //! * `databases`: which files are open, and for whom. `database`: opens one, and closes it off.
+//! * `cache`: lets memory go behind rows that pass.
 //! * `guard`: what `DuckDB` leaves open. `failure`: what went wrong.
 //! * `values`: from `DuckDB`'s types to JSON and back.
 
