@@ -257,9 +257,13 @@ pub const DUCKDB_ROWS_MEMORY_BYTES: u64 = 512 << 20;
 pub const DUCKDB_ROWS_KEPT_BYTES: u64 = 4 << 20;
 /// Bytes of rows that pass before the rest is let go: what is in memory grows by about as much.
 pub const DUCKDB_ROWS_PASSED_BYTES: usize = 1 << 20;
-/// Bytes of its log after which they are carried into the tables; until then `DuckDB` holds them unpacked,
-/// and reads them all at once then (its default is 16 MiB).
-pub const DUCKDB_ROWS_LOG_BYTES: u64 = 4 << 20;
+/// Bytes of its log for each column of its widest table, after which they are carried into the tables:
+/// two blocks of 256 KiB, as less leaves blocks half empty (50 columns at 4 MiB took twice the file).
+pub const DUCKDB_ROWS_LOG_COLUMN_BYTES: u64 = 512 << 10;
+/// Bytes of such a log at least: checkpoints have a price of their own.
+pub const DUCKDB_ROWS_LOG_BYTES_MIN: u64 = 4 << 20;
+/// Bytes of such a log at most: `DuckDB` holds them unpacked, and reads them all at once at a checkpoint.
+pub const DUCKDB_ROWS_LOG_BYTES_MAX: u64 = 32 << 20;
 /// Its threads: rows pass one after the other, and a second one would work on while memory is let go.
 pub const DUCKDB_ROWS_THREADS: usize = 1;
 /// Bytes of temporary files of one `DuckDB` database.

@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
 use duckdb::Connection;
 use engine_core::limits::{
-    DUCKDB_ROWS_KEPT_BYTES, DUCKDB_ROWS_MEMORY_BYTES, DUCKDB_ROWS_PASSED_BYTES,
+    DUCKDB_ROWS_KEPT_BYTES, DUCKDB_ROWS_LOG_BYTES_MAX, DUCKDB_ROWS_LOG_BYTES_MIN,
+    DUCKDB_ROWS_LOG_COLUMN_BYTES, DUCKDB_ROWS_MEMORY_BYTES, DUCKDB_ROWS_PASSED_BYTES,
 };
 use worker::tools::duckdb::protocol::{Failure, Usage};
 
@@ -25,6 +26,8 @@ pub(crate) struct Cache {
     keeper: Option<Connection>,
     /// Bytes since memory was let go.
     passed: Cell<usize>,
+    /// Whether so much has passed already that the database was told.
+    is_told: Cell<bool>,
 }
 
 impl Cache {
@@ -38,7 +41,7 @@ impl Cache {
             Usage::Queries => None,
             Usage::Rows => Some(root.try_clone().map_err(of)?),
         };
-        Ok(Self { running, keeper, passed: Cell::new(0) })
+        Ok(Self { running, keeper, passed: Cell::new(0), is_told: Cell::new(false) })
     }
 
     /// Does a part of a statement; nobody takes memory from it.
@@ -63,10 +66,24 @@ impl Cache {
         self.passed.set(0);
         // It says that it could not if open cursors hold more; all the others have let go by then.
         let _ = keeper.execute_batch(&format!("SET memory_limit = '{DUCKDB_ROWS_KEPT_BYTES}B'"));
-        // To put groups of rows together at each checkpoint takes three times their memory; the first
-        // session for queries does it.
-        let statements =
-            format!("SET memory_limit = '{DUCKDB_ROWS_MEMORY_BYTES}B'; SET max_vacuum_tasks = 0");
-        keeper.execute_batch(&statements).map_err(of)
+        let whole = format!("SET memory_limit = '{DUCKDB_ROWS_MEMORY_BYTES}B'");
+        keeper.execute_batch(&whole).map_err(of)?;
+        if !self.is_told.replace(true) {
+            tell(keeper)?;
+        }
+        Ok(())
     }
+}
+
+/// Sets a database up for many rows.
+fn tell(keeper: &Connection) -> Result<(), Failure> {
+    let widest = "SELECT coalesce(max(column_count), 0) FROM duckdb_tables()";
+    let columns: u64 = keeper.query_row(widest, [], |row| row.get(0)).map_err(of)?;
+    let log = columns
+        .saturating_mul(DUCKDB_ROWS_LOG_COLUMN_BYTES)
+        .clamp(DUCKDB_ROWS_LOG_BYTES_MIN, DUCKDB_ROWS_LOG_BYTES_MAX);
+    // To put groups of rows together at each checkpoint takes three times their memory; the first
+    // session for queries does it.
+    let statements = format!("SET wal_autocheckpoint = '{log}B'; SET max_vacuum_tasks = 0");
+    keeper.execute_batch(&statements).map_err(of)
 }

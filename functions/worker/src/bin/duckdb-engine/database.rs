@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use duckdb::{Config, Connection};
 use engine_core::limits::{
-    DUCKDB_MEMORY_BYTES, DUCKDB_ROWS_LOG_BYTES, DUCKDB_ROWS_MEMORY_BYTES, DUCKDB_ROWS_THREADS,
-    DUCKDB_TEMP_BYTES, DUCKDB_THREADS_MAX,
+    DUCKDB_MEMORY_BYTES, DUCKDB_ROWS_MEMORY_BYTES, DUCKDB_ROWS_THREADS, DUCKDB_TEMP_BYTES,
+    DUCKDB_THREADS_MAX,
 };
 use worker::tools::duckdb::protocol::{Failure, Rules, Usage};
 
@@ -17,7 +17,7 @@ static OPENED: AtomicU64 = AtomicU64::new(0);
 /// What a statement may still set, as it only changes how values look.
 const SETTABLE: &str = "'TimeZone', 'Calendar', 'default_order', 'default_null_order'";
 /// What [`crate::cache`] sets where rows pass; `guard` keeps it from statements.
-const SETTABLE_HERE: &str = "'memory_limit', 'max_vacuum_tasks'";
+const SETTABLE_HERE: &str = "'memory_limit', 'max_vacuum_tasks', 'wal_autocheckpoint'";
 /// What it may set besides, where everything is open.
 const SETTABLE_OUTSIDE: &str = "'s3_region', 's3_endpoint', 's3_url_style', 's3_use_ssl', \
     's3_access_key_id', 's3_secret_access_key', 's3_session_token'";
@@ -91,7 +91,6 @@ fn sized(config: Config, usage: Usage) -> duckdb::Result<Config> {
         Usage::Rows => config
             .with("threads", DUCKDB_ROWS_THREADS.to_string())?
             .with("memory_limit", format!("{DUCKDB_ROWS_MEMORY_BYTES}B"))?
-            .with("wal_autocheckpoint", format!("{DUCKDB_ROWS_LOG_BYTES}B"))?
             .with("enable_external_file_cache", "false"),
     }
 }

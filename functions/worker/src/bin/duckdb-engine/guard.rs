@@ -20,7 +20,13 @@ const REFUSED: [&str; 6] = [
 /// Runs a text, which could name any of them.
 const RUNS_TEXT: &str = "query";
 /// What `cache` sets in a database whose configuration is locked to all others.
-const KEPT: [&str; 3] = ["memory_limit", "max_memory", "max_vacuum_tasks"];
+const KEPT: [&str; 5] = [
+    "memory_limit",
+    "max_memory",
+    "max_vacuum_tasks",
+    "wal_autocheckpoint",
+    "checkpoint_threshold",
+];
 /// Words of the statements that set something.
 const SETS: [&str; 3] = ["set", "reset", "pragma"];
 
