@@ -26,8 +26,6 @@ pub(crate) struct Cache {
     keeper: Option<Connection>,
     /// Bytes since memory was let go.
     passed: Cell<usize>,
-    /// Whether so much has passed already that the database was told.
-    is_told: Cell<bool>,
 }
 
 impl Cache {
@@ -41,7 +39,7 @@ impl Cache {
             Usage::Queries => None,
             Usage::Rows => Some(root.try_clone().map_err(of)?),
         };
-        Ok(Self { running, keeper, passed: Cell::new(0), is_told: Cell::new(false) })
+        Ok(Self { running, keeper, passed: Cell::new(0) })
     }
 
     /// Does a part of a statement; nobody takes memory from it.
@@ -68,17 +66,18 @@ impl Cache {
         let _ = keeper.execute_batch(&format!("SET memory_limit = '{DUCKDB_ROWS_KEPT_BYTES}B'"));
         let whole = format!("SET memory_limit = '{DUCKDB_ROWS_MEMORY_BYTES}B'");
         keeper.execute_batch(&whole).map_err(of)?;
-        if !self.is_told.replace(true) {
-            tell(keeper)?;
-        }
-        Ok(())
+        fit(keeper)
     }
 }
 
-/// Sets a database up for many rows.
-fn tell(keeper: &Connection) -> Result<(), Failure> {
-    let widest = "SELECT coalesce(max(column_count), 0) FROM duckdb_tables()";
-    let columns: u64 = keeper.query_row(widest, [], |row| row.get(0)).map_err(of)?;
+/// Sets a database up for many rows in the tables that it has by now.
+fn fit(keeper: &Connection) -> Result<(), Failure> {
+    let number = |sql| keeper.query_row(sql, [], |row| row.get::<_, u64>(0)).map_err(of);
+    // A server that is attached would be asked for all of its tables.
+    let columns = match number("SELECT count(*) FROM duckdb_databases() WHERE NOT internal")? {
+        1 => number("SELECT coalesce(max(column_count), 0) FROM duckdb_tables()")?,
+        _ => u64::MAX,
+    };
     let log = columns
         .saturating_mul(DUCKDB_ROWS_LOG_COLUMN_BYTES)
         .clamp(DUCKDB_ROWS_LOG_BYTES_MIN, DUCKDB_ROWS_LOG_BYTES_MAX);

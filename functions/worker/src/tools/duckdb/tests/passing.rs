@@ -10,7 +10,13 @@ const PIECE_BYTES: u64 = 1 << 20;
 impl Bench {
     /// A session for rows in a file of this bench.
     async fn passing(&self, name: &str) -> Session {
-        let Value::Object(config) = json!({"database": self.path(name)}) else { panic!("a map") };
+        self.passing_with(name, &json!([])).await
+    }
+
+    /// The same with others attached.
+    async fn passing_with(&self, name: &str, attach: &Value) -> Session {
+        let config = json!({"database": self.path(name), "attach": attach});
+        let Value::Object(config) = config else { panic!("a map") };
         let settings = Settings::of(&config, "1", self.folder.path()).unwrap().of_rows();
         self.client.open(&settings, Instant::now() + Duration::from_mins(1)).await.unwrap()
     }
@@ -68,5 +74,32 @@ async fn a_statement_joins_rows_that_pass_and_cannot_change_what_they_need() {
     for command in ["SET memory_limit = '100GB'", "EXPLAIN ANALYZE SET max_memory = '100GB'"] {
         let failure = bench.fail(json!({"database": database, "command": command})).await;
         assert_eq!(failure.kind, "PermissionError", "{command}: {}", failure.message);
+    }
+}
+
+#[tokio::test]
+async fn the_log_of_rows_that_pass_is_as_long_as_their_tables_are_wide() {
+    let bench = bench();
+    let sqlite = json!([{"type": "sqlite", "path": bench.path("o.sqlite"), "alias": "o"}]);
+    bench.run(json!({"attach": sqlite, "command": "CREATE TABLE o.t (a INTEGER)"})).await;
+    let columns =
+        |number: u64| (0..number).map(|n| format!("c{n} VARCHAR")).collect::<Vec<_>>().join(", ");
+    #[rustfmt::skip]
+    let cases = [
+        (2, json!([]), "4.0 MiB"), (20, json!([]), "10.0 MiB"), (500, json!([]), "32.0 MiB"),
+        // A server would be asked for all of its tables.
+        (2, sqlite, "32.0 MiB"),
+    ];
+    for (width, attach, expect) in cases {
+        let name = format!("w{width}.{expect}.duckdb");
+        let session = bench.passing_with(&name, &attach).await;
+        // As a transfer does: nobody else sees the table yet when the first rows come.
+        session.run("BEGIN", &Value::Null).await.unwrap();
+        session.run(&format!("CREATE TABLE t ({})", columns(width)), &Value::Null).await.unwrap();
+        session.run("INSERT INTO t (c0) VALUES ($1)", &json!([piece(1)])).await.unwrap();
+        session.run("COMMIT", &Value::Null).await.unwrap();
+        session.run("INSERT INTO t (c0) VALUES ($1)", &json!([piece(2)])).await.unwrap();
+        let log = session.run("SELECT current_setting('wal_autocheckpoint')", &Value::Null).await;
+        assert_eq!(log.unwrap().rows, [[json!(expect)]], "{width} columns");
     }
 }
